@@ -1,0 +1,8 @@
+"""The gateway app: settings, ASGI, the data plane and the commands that run the product."""
+
+from django.apps import AppConfig
+
+
+class GatewayConfig(AppConfig):
+    name = "gateway"
+    verbose_name = "Gateway"

@@ -1,0 +1,8 @@
+"""Paths of everything that Django serves; the data plane under /anthropic is routed in `asgi.py`."""
+
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,1 @@
+"""Tenants, virtual keys, providers, prices, budgets, the ledger and the audit trail."""

@@ -1,0 +1,34 @@
+"""Tables of governance, one module a subject."""
+
+from governance.models.audit import AuditEntry
+from governance.models.budgets import Budget, BudgetWindow, RateLimit, ScopedLimit
+from governance.models.keys import KeyActivity, KeySecret, ProviderAccess, VirtualKey
+from governance.models.ledger import LedgerEntry
+from governance.models.people import Membership
+from governance.models.prices import Price, PriceProposal
+from governance.models.providers import Provider, ProviderCredential
+from governance.models.tenants import Customer, Developer, Project, Team
+from governance.models.version import ConfigurationVersion
+
+__all__ = [
+    "AuditEntry",
+    "Budget",
+    "BudgetWindow",
+    "ConfigurationVersion",
+    "Customer",
+    "Developer",
+    "KeyActivity",
+    "KeySecret",
+    "LedgerEntry",
+    "Membership",
+    "Price",
+    "PriceProposal",
+    "Project",
+    "Provider",
+    "ProviderAccess",
+    "ProviderCredential",
+    "RateLimit",
+    "ScopedLimit",
+    "Team",
+    "VirtualKey",
+]

@@ -1,0 +1,49 @@
+"""Checks of what people type into the admin, the API and configuration files."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.core.exceptions import ValidationError
+
+
+def validate_timezone(value: str) -> None:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValidationError(f"{value!r} is not a time zone. Use a name such as Europe/Berlin or UTC.") from None
+
+
+def validate_networks(value: Any) -> None:
+    if not isinstance(value, list):
+        raise ValidationError("Give a list of IP addresses or networks.")
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except (ValueError, TypeError):
+            raise ValidationError(f"{network!r} is not an IP address or network such as 10.0.0.0/8.") from None
+
+
+def validate_model_patterns(value: Any) -> None:
+    if not isinstance(value, list):
+        raise ValidationError("Give a list of model ids or patterns.")
+    for pattern in value:
+        if not isinstance(pattern, str) or not re.fullmatch(r"[\w.:@/*?\[\]-]{1,200}", pattern):
+            raise ValidationError(f"{pattern!r} is not a model id or a pattern such as claude-opus-*.")
+
+
+def validate_thresholds(value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n <= 1000 for n in value):
+        raise ValidationError("Give a list of whole percentages such as [50, 80, 95, 100].")
+
+
+def validate_base_url(value: str) -> None:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValidationError("Give an address that starts with https:// (or http:// for a local server).")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValidationError("The address must not carry a user name, password, query or fragment.")

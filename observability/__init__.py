@@ -1,0 +1,1 @@
+"""Request rows, the live log, dashboards, roll-ups, exports and metrics."""
