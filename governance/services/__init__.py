@@ -1,0 +1,1 @@
+"""Writes by people and commands: keyword-only arguments, one transaction and one audit entry each."""
