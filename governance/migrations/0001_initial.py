@@ -348,6 +348,7 @@ class Migration(migrations.Migration):
             name='BudgetWindow',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('definition', models.CharField(help_text='Digest of what the budget counted then: see governance.ledger.definition.', max_length=16)),
                 ('starts_at', models.DateTimeField()),
                 ('ends_at', models.DateTimeField(blank=True, null=True)),
                 ('settled_nano_usd', governance.fields.NanoUsdField(default=0)),
@@ -355,7 +356,7 @@ class Migration(migrations.Migration):
                 ('budget', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='windows', to='governance.budget')),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('budget', 'starts_at'), name='budget_window_once'), models.CheckConstraint(condition=models.Q(('held_nano_usd__gte', 0)), name='budget_window_held')],
+                'constraints': [models.UniqueConstraint(fields=('budget', 'starts_at', 'definition'), name='budget_window_once'), models.CheckConstraint(condition=models.Q(('held_nano_usd__gte', 0)), name='budget_window_held')],
             },
         ),
         migrations.CreateModel(

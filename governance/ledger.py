@@ -1,0 +1,250 @@
+"""Write charges to the ledger and say what each budget has spent; both follow from the ledger's time stamps alone.
+
+Each budget's current window has a row with its sum, moved in the transaction that writes the charges. Deleting those
+rows loses nothing: they are made anew from the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet, Sum
+
+from governance.domain.access import matches
+from governance.domain.allowance import WindowState
+from governance.domain.windows import Period, Window, window_at
+from governance.models import Budget, BudgetWindow, ConfigurationVersion, KeyActivity, LedgerEntry
+
+_TARGETS = {
+    "customer": "customer_id",
+    "team": "team_id",
+    "project": "project_id",
+    "developer": "developer_id",
+    "virtual_key": "virtual_key_id",
+    "provider_access": "provider_access_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One charge on its way to the ledger. `id` is the request's ULID; `amount_nano_usd` may be zero."""
+
+    id: str
+    occurred_at: datetime
+    customer_id: int
+    team_id: int
+    project_id: int | None
+    developer_id: int | None
+    virtual_key_id: int
+    provider_access_id: int | None
+    model: str
+    amount_nano_usd: int
+    tokens: int
+    price_id: int | None
+    client: str = ""
+
+
+def period_of(budget: Budget) -> Period:
+    """The budget's period as a value; its zone is its own or the customer's."""
+    return Period(
+        kind=budget.period,
+        timezone=budget.timezone or budget.customer.timezone,
+        rolling=budget.rolling,
+        week_start=budget.week_start,
+        fiscal_start_month=budget.fiscal_start_month,
+    )
+
+
+def definition(budget: Budget) -> str:
+    """A digest of what the budget counts. Where it changes, sums made under the old one no longer apply."""
+    period = period_of(budget)
+    parts = (
+        budget.scope,
+        getattr(budget, f"{budget.scope}_id"),
+        period.kind,
+        period.timezone,
+        period.rolling,
+        period.week_start,
+        period.fiscal_start_month,
+        sorted(budget.model_patterns),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A budget as settlement needs it."""
+
+    id: int
+    target: tuple[str, int]
+    models: tuple[str, ...]
+    period: Period
+    definition: str
+
+
+_ROLLING = datetime.min.replace(tzinfo=UTC)
+_watched: tuple[int, Mapping[tuple[str, int], list[_Watched]]] = (-1, {})
+
+
+def post(postings: Sequence[Posting]) -> list[WindowState]:
+    """Write each charge once and move the windows of the budgets it counts in; call inside a transaction.
+
+    A posting whose id is in the ledger already changes nothing: a replay is harmless. Returns the new state of each
+    window that moved.
+    """
+    if not postings:
+        return []
+    by_target = _budgets_by_target()
+    known = set(LedgerEntry.objects.filter(id__in=[p.id for p in postings]).values_list("id", flat=True))
+    fresh: dict[str, Posting] = {p.id: p for p in postings if p.id not in known}
+    amounts: dict[tuple[int, datetime], int] = defaultdict(int)
+    windows: dict[tuple[int, datetime], tuple[_Watched, Window]] = {}
+    for posting in fresh.values():
+        for scope, column in _TARGETS.items():
+            for budget in by_target.get((scope, getattr(posting, column) or 0), ()):
+                if matches(budget.models, posting.model):
+                    window = window_at(budget.period, posting.occurred_at)
+                    # A rolling window has no row; all of its charges share one key.
+                    key = (budget.id, _ROLLING if budget.period.rolling else window.starts_at)
+                    amounts[key] += posting.amount_nano_usd
+                    windows[key] = (budget, window)
+    # Ascending order over all processes: two batches never wait for each other in a circle.
+    ordered = sorted(windows)
+    for key in ordered:
+        budget, window = windows[key]
+        if not budget.period.rolling:
+            _ensure_window(budget, window)
+    _insert(list(fresh.values()))
+    states: list[WindowState] = []
+    for key in ordered:
+        budget, window = windows[key]
+        settled = 0 if budget.period.rolling else _move(budget, window, amounts[key])
+        states.append(WindowState(budget.id, budget.definition, window.starts_at, settled, amounts[key]))
+    return states
+
+
+def figures(now: datetime, budgets: Iterable[Budget] | None = None) -> dict[int, WindowState]:
+    """What each active budget has settled in the window of `now`, by budget id."""
+    chosen = list(Budget.objects.filter(is_active=True).select_related("customer") if budgets is None else budgets)
+    rows = {
+        (row.budget_id, row.definition, row.starts_at): row.settled_nano_usd
+        for row in BudgetWindow.objects.filter(budget__in=chosen).filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now - timedelta(days=1)))
+    }
+    states: dict[int, WindowState] = {}
+    for budget in chosen:
+        period, digest = period_of(budget), definition(budget)
+        window = window_at(period, now)
+        settled = None if period.rolling else rows.get((budget.pk, digest, window.starts_at))
+        if settled is None:
+            settled = _ledger_sum(budget.scope, getattr(budget, f"{budget.scope}_id"), tuple(budget.model_patterns), window)
+        states[budget.pk] = WindowState(budget.pk, digest, window.starts_at, settled)
+    return states
+
+
+def touch_keys(used: Mapping[int, tuple[datetime, str]]) -> None:
+    """Note when keys were last used, and by which client; an older time never replaces a newer one."""
+    for key_id, (when, client) in sorted(used.items()):
+        if not KeyActivity.objects.filter(pk=key_id, last_used_at__lt=when).update(last_used_at=when, client=client[:120]):
+            with connection.cursor() as cursor:
+                # The key may be gone by now, and another process may note it first: neither is an error.
+                cursor.execute(
+                    "INSERT INTO governance_keyactivity (virtual_key_id, last_used_at, client) "
+                    "SELECT id, %s, %s FROM governance_virtualkey WHERE id = %s ON CONFLICT DO NOTHING",
+                    [connection.ops.adapt_datetimefield_value(when), client[:120], key_id],
+                )
+
+
+def _budgets_by_target() -> Mapping[tuple[str, int], list[_Watched]]:
+    """Active budgets by what they limit, read again when the configuration changed.
+
+    The shared lock makes a change of configuration wait for batches under way and the other way round, so that a new
+    budget's first sum misses no charge and counts none twice.
+    """
+    global _watched
+    if connection.features.has_select_for_update:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT version FROM governance_configurationversion WHERE id = 1 FOR SHARE")
+            row = cursor.fetchone()
+        version = row[0] if row else 0
+    else:
+        version = ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
+    if _watched[0] != version or version == 0:
+        by_target: dict[tuple[str, int], list[_Watched]] = defaultdict(list)
+        for budget in Budget.objects.filter(is_active=True).select_related("customer"):
+            target = (budget.scope, getattr(budget, f"{budget.scope}_id"))
+            by_target[target].append(
+                _Watched(budget.pk, target, tuple(budget.model_patterns), period_of(budget), definition(budget))
+            )
+        _watched = (version, by_target)
+    return _watched[1]
+
+
+def _ensure_window(budget: _Watched, window: Window) -> None:
+    """Make the window's row where it is missing, with the sum of what the ledger holds before this batch.
+
+    Two processes may try at once: the unique constraint lets one insert, the other waits for it and finds the row.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO governance_budgetwindow (budget_id, definition, starts_at, ends_at, settled_nano_usd, held_nano_usd) "
+            "VALUES (%s, %s, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
+            [budget.id, budget.definition, _stamp(window.starts_at), _stamp(window.ends_at)],
+        )
+        made = cursor.rowcount == 1
+    if made and (before := _ledger_sum(budget.target[0], budget.target[1], budget.models, window)):
+        _move(budget, window, before)
+
+
+def _move(budget: _Watched, window: Window, amount: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE governance_budgetwindow SET settled_nano_usd = settled_nano_usd + %s "
+            "WHERE budget_id = %s AND definition = %s AND starts_at = %s RETURNING settled_nano_usd",
+            [amount, budget.id, budget.definition, _stamp(window.starts_at)],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _ledger_sum(scope: str, target_id: int, models: tuple[str, ...], window: Window) -> int:
+    entries: QuerySet[LedgerEntry] = LedgerEntry.objects.filter(
+        **{_TARGETS[scope]: target_id}, occurred_at__gte=window.starts_at
+    )
+    if window.ends_at is not None:
+        entries = entries.filter(occurred_at__lt=window.ends_at)
+    if models:
+        # Patterns are matched here, over the few models that occur, exactly as at admission.
+        served = entries.order_by().values_list("model", flat=True).distinct()
+        entries = entries.filter(model__in=[model for model in served if matches(models, model)])
+    return int(entries.aggregate(total=Sum("amount_nano_usd"))["total"] or 0)
+
+
+_COLUMNS = (
+    "id", "kind", "request_id", "occurred_at", "customer_id", "team_id", "project_id", "developer_id",
+    "virtual_key_id", "provider_access_id", "model", "amount_nano_usd", "tokens", "price_id",
+)  # fmt: skip
+_INSERT = (
+    f"INSERT INTO governance_ledgerentry ({', '.join(_COLUMNS)}) "  # noqa: S608  (constant names)
+    f"VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
+)
+
+
+def _insert(postings: Sequence[Posting]) -> None:
+    rows = [
+        (
+            p.id, LedgerEntry.Kind.CHARGE.value, p.id, _stamp(p.occurred_at), p.customer_id, p.team_id, p.project_id,
+            p.developer_id, p.virtual_key_id, p.provider_access_id, p.model[:200], p.amount_nano_usd, p.tokens, p.price_id,
+        )
+        for p in postings
+    ]  # fmt: skip
+    if rows:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.executemany(_INSERT, rows)
+
+
+def _stamp(moment: datetime | None) -> object:
+    return connection.ops.adapt_datetimefield_value(moment) if moment else None
