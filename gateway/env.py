@@ -1,21 +1,34 @@
 """Read Comptroller's settings from the environment; a wrong value stops the start with a sentence.
 
-`REFERENCE` is the single list of settings: the process reads it, and `docs/settings.md` is checked against it.
-Every secret may also be given as `NAME_FILE`, a path whose content (without the trailing newline) is the value.
+`REFERENCE` is the single list of settings: the process reads it and `docs/settings.md` is checked against it.
+Every secret may also be given as `NAME_FILE`, a path to a file that holds the value.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import os
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+from gateway.env_values import (
+    boolean,
+    broker_url,
+    database_url,
+    encryption_keys,
+    hosts,
+    http_url,
+    integer,
+    log_level,
+    long_secret,
+    networks,
+    redis_url,
+    text,
+    token,
+)
 
 
 class SettingsError(Exception):
@@ -24,7 +37,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One environment variable: `parse` turns its text into a value or raises ValueError saying what is wrong."""
+    """One environment variable. `parse` gives its value or raises ValueError saying what is wrong."""
 
     name: str
     parse: Callable[[str], Any]
@@ -34,127 +47,220 @@ class Setting:
     default_text: str = ""
 
 
-def text(value: str) -> str:
-    return value
-
-
-def boolean(value: str) -> bool:
-    match value.strip().lower():
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "0" | "false" | "no" | "off" | "":
-            return False
-    raise ValueError(f"must be true or false, not {value!r}")
-
-
-def integer(low: int, high: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"must be a whole number, not {value!r}") from None
-        if not low <= number <= high:
-            raise ValueError(f"must lie between {low} and {high}, not {number}")
-        return number
-
-    return parse
-
-
-def http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"must be an http:// or https:// address, not {value!r}")
-    if parts.username or parts.password:
-        raise ValueError("must not carry a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not carry a query or a fragment")
-    return value.rstrip("/")
-
-
-def database_url(value: str) -> str:
-    scheme = value.partition(":")[0]
-    if scheme not in {"postgres", "postgresql", "sqlite"}:
-        raise ValueError("must start with postgresql:// or sqlite:///")
-    return value
-
-
-def redis_url(value: str) -> str:
-    if urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    return value
-
-
-def hosts(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def long_secret(value: str) -> str:
-    if len(value) < 32:
-        raise ValueError("must be at least 32 characters long; `openssl rand -base64 48` makes one")
-    return value
-
-
-def encryption_keys(value: str) -> tuple[tuple[str, bytes], ...]:
-    """`id:base64,id:base64`: 32-byte AES keys, the first encrypts, all decrypt."""
-    keys: list[tuple[str, bytes]] = []
-    for part in hosts(value):
-        key_id, separator, encoded = part.partition(":")
-        if not separator or not re.fullmatch(r"[A-Za-z0-9_-]{1,32}", key_id):
-            raise ValueError("must be a comma list of id:base64 pairs")
-        try:
-            key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
-            raise ValueError(f"has a key {key_id!r} that is not base64") from None
-        if len(key) != 32:
-            raise ValueError(f"has a key {key_id!r} of {len(key)} bytes; AES-256 needs 32")
-        keys.append((key_id, key))
-    if len({key_id for key_id, _ in keys}) != len(keys) or not keys:
-        raise ValueError("must name at least one key, and each id once")
-    return tuple(keys)
-
-
-def log_level(value: str) -> str:
-    if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-        raise ValueError(f"must be DEBUG, INFO, WARNING or ERROR, not {value!r}")
-    return value.upper()
-
-
 REFERENCE: tuple[Setting, ...] = (
-    Setting("COMPTROLLER_DATA_DIR", text, "./data", "Folder of all state of the embedded default: database, generated secrets, task queue, exports."),
-    Setting("DATABASE_URL", database_url, "", "PostgreSQL (`postgresql://user:password@host/name`) or SQLite address.", secret=True, default_text="SQLite in the data folder"),
-    Setting("REDIS_URL", redis_url, "", "Redis for the live log's channel layer and, unless `CELERY_BROKER_URL` says otherwise, the task queue.", secret=True, default_text="in memory"),
-    Setting("CELERY_BROKER_URL", text, "", "Broker of the background tasks.", secret=True, default_text="`REDIS_URL`, else files in the data folder"),
-    Setting("COMPTROLLER_SECRET_KEY", long_secret, None, "Signs admin sessions.", secret=True, default_text="generated into the data folder"),
-    Setting("COMPTROLLER_KEY_PEPPER", long_secret, None, "Keys the digest of every virtual key. Changing it makes every issued key unknown.", secret=True, default_text="generated into the data folder"),
-    Setting("COMPTROLLER_ENCRYPTION_KEYS", encryption_keys, None, "AES-256 keys for stored provider credentials: `id:base64,id:base64`; the first encrypts, all decrypt.", secret=True, default_text="generated into the data folder"),
+    Setting(
+        "COMPTROLLER_DATA_DIR",
+        text,
+        "./data",
+        "Folder of all state of the embedded default: database, generated secrets, task queue, exports.",
+    ),
+    Setting(
+        "DATABASE_URL",
+        database_url,
+        "",
+        "PostgreSQL (`postgresql://user:password@host/name`) or SQLite address.",
+        secret=True,
+        default_text="SQLite in the data folder",
+    ),
+    Setting(
+        "REDIS_URL",
+        redis_url,
+        "",
+        "Redis for the live log's channel layer and, unless `CELERY_BROKER_URL` says "
+        "otherwise, the task queue.",
+        secret=True,
+        default_text="in memory",
+    ),
+    Setting(
+        "CELERY_BROKER_URL",
+        broker_url,
+        "",
+        "Broker of the background tasks.",
+        secret=True,
+        default_text="`REDIS_URL`, else files in the data folder",
+    ),
+    Setting(
+        "COMPTROLLER_SECRET_KEY",
+        long_secret,
+        None,
+        "Signs admin sessions.",
+        secret=True,
+        default_text="generated into the data folder",
+    ),
+    Setting(
+        "COMPTROLLER_KEY_PEPPER",
+        long_secret,
+        None,
+        "Keys the digest of every virtual key. Changing it makes every issued key unknown.",
+        secret=True,
+        default_text="generated into the data folder",
+    ),
+    Setting(
+        "COMPTROLLER_ENCRYPTION_KEYS",
+        encryption_keys,
+        None,
+        "AES-256 keys for stored provider credentials: `id:base64,id:base64`; the "
+        "first encrypts, all decrypt.",
+        secret=True,
+        default_text="generated into the data folder",
+    ),
     Setting("COMPTROLLER_ADMIN_USER", text, "admin", "Login made at the first start when no user exists."),
-    Setting("COMPTROLLER_ADMIN_PASSWORD", text, "", "Password of that login.", secret=True, default_text="generated, printed once"),
-    Setting("COMPTROLLER_PUBLIC_URL", http_url, "", "Address people and clients reach this installation at; used in messages, links and origin checks.", default_text="`http://HOST:PORT` of `up`"),
-    Setting("COMPTROLLER_ALLOWED_HOSTS", hosts, (), "Comma list of host names the admin answers to besides loopback and the public address.", default_text="loopback and the public address"),
-    Setting("COMPTROLLER_TRUSTED_PROXIES", hosts, (), "Comma list of proxy addresses (IP or CIDR) whose X-Forwarded-For is believed.", default_text="none"),
-    Setting("ANTHROPIC_API_KEY", text, "", "Credential of the first provider. Without it the built-in simulated provider answers.", secret=True, default_text="none: simulated provider"),
-    Setting("COMPTROLLER_ANTHROPIC_BASE_URL", http_url, "https://api.anthropic.com", "Address of the Anthropic API."),
-    Setting("COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS", boolean, False, "Allow provider addresses on loopback and private networks (a local model server, a test).", default_text="off"),
-    Setting("COMPTROLLER_SIMULATOR_URL", http_url, "", "Address of the simulated provider; set by `up`, which starts it.", default_text="set by `up`"),
-    Setting("COMPTROLLER_PRICE_SOURCE", text, "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json", "JSON URL or local file that the price refresh reads."),
-    Setting("COMPTROLLER_PRICE_REFRESH_HOURS", integer(0, 8760), 0, "Hours between price refreshes; 0 leaves it to a person.", default_text="0"),
-    Setting("COMPTROLLER_PRICE_AUTO_APPROVE_PERCENT", integer(0, 100), 0, "A price change of at most this percent approves itself; 0 lets every change wait for a person.", default_text="0"),
-    Setting("COMPTROLLER_PRICE_AUTO_APPROVE_NEW", boolean, False, "Prices of models not in the catalog yet approve themselves.", default_text="off"),
-    Setting("COMPTROLLER_MAX_BODY_BYTES", integer(1024, 1 << 30), 32 * 1024 * 1024, "Largest request body in bytes.", default_text="33554432 (32 MiB)"),
-    Setting("COMPTROLLER_MAX_HEADER_BYTES", integer(4096, 1 << 20), 64 * 1024, "Largest sum of a request's header names and values in bytes.", default_text="65536 (64 KiB)"),
-    Setting("COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT", integer(1, 300), 10, "Seconds to connect to a provider.", default_text="10"),
-    Setting("COMPTROLLER_UPSTREAM_READ_TIMEOUT", integer(1, 3600), 600, "Seconds without a byte from a provider before the request is given up.", default_text="600"),
-    Setting("COMPTROLLER_DRAIN_SECONDS", integer(0, 3600), 30, "Seconds that running requests may take to end after a stop signal.", default_text="30"),
-    Setting("COMPTROLLER_LOG_RETENTION_DAYS", integer(0, 36500), 0, "Days that request rows are kept; 0 keeps them.", default_text="0"),
-    Setting("COMPTROLLER_METRICS_TOKEN", text, "", "Bearer token that `/metrics` asks for.", secret=True, default_text="none: open"),
-    Setting("COMPTROLLER_LOG_LEVEL", log_level, "INFO", "Least severe level written to standard error.", default_text="INFO"),
-    Setting("COMPTROLLER_DEBUG", boolean, False, "Django's debug pages. Never on an installation that others reach.", default_text="off"),
+    Setting(
+        "COMPTROLLER_ADMIN_PASSWORD",
+        text,
+        "",
+        "Password of that login.",
+        secret=True,
+        default_text="generated, printed once",
+    ),
+    Setting(
+        "COMPTROLLER_PUBLIC_URL",
+        http_url,
+        "",
+        "Address people and clients reach this installation at; used in messages, links and origin checks.",
+        default_text="`http://HOST:PORT` of `up`",
+    ),
+    Setting(
+        "COMPTROLLER_ALLOWED_HOSTS",
+        hosts,
+        (),
+        "Comma list of host names the admin answers to besides loopback and the public address.",
+        default_text="loopback and the public address",
+    ),
+    Setting(
+        "COMPTROLLER_TRUSTED_PROXIES",
+        networks,
+        (),
+        "Comma list of proxy addresses (IP or CIDR) whose X-Forwarded-For is believed.",
+        default_text="none",
+    ),
+    Setting(
+        "ANTHROPIC_API_KEY",
+        token,
+        "",
+        "Credential of the first provider. Without it the built-in simulated provider answers.",
+        secret=True,
+        default_text="none: simulated provider",
+    ),
+    Setting(
+        "COMPTROLLER_ANTHROPIC_BASE_URL",
+        http_url,
+        "https://api.anthropic.com",
+        "Address of the Anthropic API.",
+    ),
+    Setting(
+        "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS",
+        boolean,
+        False,
+        "Allow provider addresses on loopback and private networks (a local model server, a test).",
+        default_text="off",
+    ),
+    Setting(
+        "COMPTROLLER_SIMULATOR_URL",
+        http_url,
+        "",
+        "Address of the simulated provider; set by `up`, which starts it.",
+        default_text="set by `up`",
+    ),
+    Setting(
+        "COMPTROLLER_PRICE_SOURCE",
+        text,
+        "https://raw.githubusercontent.com/BerriAI/litellm/main/model_prices_and_context_window.json",
+        "JSON URL or local file that the price refresh reads.",
+    ),
+    Setting(
+        "COMPTROLLER_PRICE_REFRESH_HOURS",
+        integer(0, 8760),
+        0,
+        "Hours between price refreshes; 0 leaves it to a person.",
+        default_text="0",
+    ),
+    Setting(
+        "COMPTROLLER_PRICE_AUTO_APPROVE_PERCENT",
+        integer(0, 100),
+        0,
+        "A price change of at most this percent approves itself; 0 lets every change wait for a person.",
+        default_text="0",
+    ),
+    Setting(
+        "COMPTROLLER_PRICE_AUTO_APPROVE_NEW",
+        boolean,
+        False,
+        "Prices of models not in the catalog yet approve themselves.",
+        default_text="off",
+    ),
+    Setting(
+        "COMPTROLLER_MAX_BODY_BYTES",
+        integer(1024, 1 << 30),
+        32 * 1024 * 1024,
+        "Largest request body in bytes.",
+        default_text="33554432 (32 MiB)",
+    ),
+    Setting(
+        "COMPTROLLER_MAX_HEADER_BYTES",
+        integer(4096, 1 << 20),
+        64 * 1024,
+        "Largest sum of a request's header names and values in bytes.",
+        default_text="65536 (64 KiB)",
+    ),
+    Setting(
+        "COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT",
+        integer(1, 300),
+        10,
+        "Seconds to connect to a provider.",
+        default_text="10",
+    ),
+    Setting(
+        "COMPTROLLER_UPSTREAM_READ_TIMEOUT",
+        integer(1, 3600),
+        600,
+        "Seconds without a byte from a provider before the request is given up.",
+        default_text="600",
+    ),
+    Setting(
+        "COMPTROLLER_DRAIN_SECONDS",
+        integer(0, 3600),
+        30,
+        "Seconds that running requests may take to end after a stop signal.",
+        default_text="30",
+    ),
+    Setting(
+        "COMPTROLLER_LOG_RETENTION_DAYS",
+        integer(0, 36500),
+        0,
+        "Days that request rows are kept; 0 keeps them.",
+        default_text="0",
+    ),
+    Setting(
+        "COMPTROLLER_METRICS_TOKEN",
+        token,
+        "",
+        "Bearer token that `/metrics` asks for.",
+        secret=True,
+        default_text="none: open",
+    ),
+    Setting(
+        "COMPTROLLER_LOG_LEVEL",
+        log_level,
+        "INFO",
+        "Least severe level written to standard error.",
+        default_text="INFO",
+    ),
+    Setting(
+        "COMPTROLLER_DEBUG",
+        boolean,
+        False,
+        "Django's debug pages. Never on an installation that others reach.",
+        default_text="off",
+    ),
 )
 
 _GENERATED: Mapping[str, Callable[[], str]] = {
     "COMPTROLLER_SECRET_KEY": lambda: secrets.token_urlsafe(64),
     "COMPTROLLER_KEY_PEPPER": lambda: secrets.token_urlsafe(48),
-    "COMPTROLLER_ENCRYPTION_KEYS": lambda: f"k{secrets.token_hex(3)}:{base64.b64encode(secrets.token_bytes(32)).decode()}",
+    "COMPTROLLER_ENCRYPTION_KEYS": lambda: (
+        f"k{secrets.token_hex(3)}:{base64.b64encode(secrets.token_bytes(32)).decode()}"
+    ),
 }
 
 
@@ -217,5 +323,6 @@ def _stored_secret(data_dir: Path, name: str, make: Callable[[], str]) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(
-            f"{name} is not set and cannot be kept in COMPTROLLER_DATA_DIR: {error}. Set it, or make the folder writable."
+            f"{name} is not set and cannot be kept in COMPTROLLER_DATA_DIR: {error}. "
+            "Set it, or make the folder writable."
         ) from None

@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dj_database_url
 
@@ -18,7 +19,7 @@ DATA_DIR: Path = _env["COMPTROLLER_DATA_DIR"]
 PUBLIC_URL: str = _env["COMPTROLLER_PUBLIC_URL"] or "http://127.0.0.1:8000"
 SECRET_KEY = _env["COMPTROLLER_SECRET_KEY"]
 DEBUG = _env["COMPTROLLER_DEBUG"]
-_public_host = env.urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
+_public_host = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", _public_host, *_env["COMPTROLLER_ALLOWED_HOSTS"]]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
@@ -43,6 +44,7 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
     "django_filters",
     "drf_spectacular",
+    "drf_spectacular_sidecar",
     "django_celery_beat",
     "django_prometheus",
 ]
@@ -85,11 +87,12 @@ _SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-20000;",
 }
 if _env["DATABASE_URL"]:
-    DATABASES = {"default": dict(dj_database_url.parse(_env["DATABASE_URL"], conn_max_age=60, conn_health_checks=True))}
+    _database = dict(dj_database_url.parse(_env["DATABASE_URL"], conn_max_age=60, conn_health_checks=True))
 else:
-    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "comptroller.sqlite3"}}
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = _SQLITE_OPTIONS
+    _database = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "comptroller.sqlite3"}
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = _SQLITE_OPTIONS
+DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 if _env["REDIS_URL"]:
@@ -161,7 +164,16 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "COERCE_DECIMAL_TO_STRING": True,
 }
-SPECTACULAR_SETTINGS = {"TITLE": "Comptroller management API", "VERSION": "v1", "SERVE_INCLUDE_SCHEMA": False}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Comptroller management API",
+    "VERSION": "v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    # The docs page loads its parts from the sidecar package, not from a CDN, and asks no validator outside.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+}
 
 LOGGING = {
     "version": 1,

@@ -1,0 +1,43 @@
+"""Warnings about settings that are valid alone but unsafe together; `manage.py check` and `up` print them."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@register("comptroller")
+def unsafe_together(**_: Any) -> list[CheckMessage]:
+    public = urlsplit(settings.PUBLIC_URL)
+    if is_loopback(public.hostname or ""):
+        return []
+    found: list[CheckMessage] = []
+    if public.scheme == "http":
+        found.append(
+            Warning(
+                f"COMPTROLLER_PUBLIC_URL is {settings.PUBLIC_URL}: passwords and keys travel in clear.",
+                hint="Put a proxy with TLS in front and set COMPTROLLER_PUBLIC_URL to its https:// address.",
+                id="comptroller.W001",
+            )
+        )
+    if settings.DEBUG:
+        found.append(
+            Warning(
+                "COMPTROLLER_DEBUG is on while the public address is not this machine.",
+                hint="Debug pages show settings and source to everybody who meets an error. Switch it off.",
+                id="comptroller.W002",
+            )
+        )
+    return found
