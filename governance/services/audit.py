@@ -1,13 +1,14 @@
 """The audit trail: append one entry, and check that the chain of all entries is whole.
 
-Each entry's hash covers its own fields and the hash of the entry before it, so that a row changed, removed or slipped
-in behind the triggers' back breaks the chain at a place that `verify_chain` names.
+Each entry's hash covers its own fields and the hash of the entry before it, so that a row changed, removed or
+slipped in behind the triggers' back breaks the chain at a place that `verify_chain` names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,7 @@ def record(
         customer_id=customer_id,
         team_id=team_id,
         changes=_plain(changes or {}),
-        note=_SECRET.sub(r"sk-\1-…", note)[:300],
+        note=_without_secrets(note)[:300],
         ip=ip or _address.get(),
     )
     with transaction.atomic():
@@ -118,8 +119,9 @@ def tenancy(target: models.Model) -> tuple[int | None, int | None]:
 def _hold_the_head() -> None:
     """Let one appender at a time read the last hash.
 
-    Two appenders that read the same head would fork the chain; the unique `previous_hash` would refuse the second.
-    PostgreSQL waits on an advisory lock until the first commits. SQLite transactions are IMMEDIATE: one writer already.
+    Two appenders that read the same head would fork the chain; the unique `previous_hash` would refuse the
+    second. PostgreSQL waits on an advisory lock until the first commits. SQLite transactions are IMMEDIATE:
+    one writer at a time already.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
@@ -138,27 +140,27 @@ def _hash(entry: AuditEntry) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value that reads back the same from SQLite's text and PostgreSQL's jsonb; secrets are cut to their public part."""
+    """A JSON value that SQLite's text and PostgreSQL's jsonb give back alike; secrets keep only their id."""
     match value:
         case None | bool() | int():
             return value
         case float():
-            # jsonb turns 1e22 into digits: a whole number is kept as one, so that both databases give it back alike.
-            return (
-                int(value)
-                if value.is_integer()
-                else value
-                if value == value and abs(value) != float("inf")
-                else str(value)
-            )
+            if not math.isfinite(value):
+                return str(value)
+            # jsonb writes 1e22 as digits, which read back as a whole number: it is made one from the start.
+            return int(value) if value.is_integer() else value
         case datetime():
             return value.astimezone(UTC).isoformat(timespec="microseconds")
         case date():
             return value.isoformat()
         case str():
-            return _SECRET.sub(r"sk-\1-…", value)
+            return _without_secrets(value)
         case Mapping():
             return {str(key): _plain(inner) for key, inner in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_plain(inner) for inner in value]
-    return _SECRET.sub(r"sk-\1-…", str(value))
+    return _without_secrets(str(value))
+
+
+def _without_secrets(text: str) -> str:
+    return _SECRET.sub(r"sk-\1-…", text)

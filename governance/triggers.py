@@ -1,0 +1,186 @@
+"""Database triggers on SQLite and PostgreSQL: history nobody can edit, and a version that no change escapes.
+
+- The audit trail and the ledger refuse UPDATE and DELETE (PostgreSQL: TRUNCATE; SQLite: INSERT OR REPLACE).
+- A write to a configuration table, by whatever program, raises ConfigurationVersion in its own transaction.
+
+Each migration makes those again that are missing: SQLite loses a table's triggers when a migration rebuilds
+it. No setting lifts them. Who must erase history drops them by hand, as the database's owner; `check` and
+`readyz` say so until the next migration. (The test suite does that between tests: `tests/conftest.py`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from governance.models import (
+    AuditEntry,
+    Budget,
+    ConfigurationVersion,
+    Customer,
+    Developer,
+    KeySecret,
+    LedgerEntry,
+    Price,
+    Project,
+    Provider,
+    ProviderAccess,
+    ProviderCredential,
+    RateLimit,
+    Team,
+    VirtualKey,
+)
+
+APPEND_ONLY: tuple[type[models.Model], ...] = (AuditEntry, LedgerEntry)
+CONFIGURATION: tuple[type[models.Model], ...] = (
+    Customer,
+    Team,
+    Project,
+    Developer,
+    VirtualKey,
+    KeySecret,
+    Provider,
+    ProviderCredential,
+    ProviderAccess,
+    Budget,
+    RateLimit,
+    Price,
+)
+_VERSION = ConfigurationVersion._meta.db_table
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One trigger: its name, its table and the statement that makes it, as the database spells it."""
+
+    name: str
+    table: str
+    sql: str
+
+
+def install(using: str = DEFAULT_DB_ALIAS) -> None:
+    """Make every trigger that is missing or altered, and the row that counts the configuration's versions."""
+    connection = connections[using]
+    with transaction.atomic(using=using), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            for name, body in _FUNCTIONS.items():
+                cursor.execute(
+                    f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$"
+                )
+        absent = set(missing_triggers(using))
+        for trigger in expected(connection):
+            if trigger.name in absent:
+                cursor.execute(_drop(connection, trigger))
+                cursor.execute(trigger.sql)
+    ConfigurationVersion.objects.using(using).get_or_create(id=1)
+
+
+def remove(triggers: Iterable[Trigger], using: str = DEFAULT_DB_ALIAS) -> None:
+    """Drop triggers; `install` makes them again."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        for trigger in triggers:
+            cursor.execute(_drop(connection, trigger))
+
+
+def missing_triggers(using: str = DEFAULT_DB_ALIAS) -> list[str]:
+    """Names of the triggers that are absent, switched off or altered; sorted, empty when all is well."""
+    connection = connections[using]
+    altered: set[str] = set()
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(%s)", [list(_FUNCTIONS)])
+            altered = set(_FUNCTIONS) - {name for name, body in cursor.fetchall() if _FUNCTIONS[name] == body}
+            cursor.execute(
+                "SELECT t.tgname, pg_get_triggerdef(t.oid, true) FROM pg_trigger t "
+                "JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal "
+                "AND t.tgenabled IN ('O', 'A') AND c.relnamespace = current_schema()::regnamespace"
+            )
+        else:
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+        present = set(cursor.fetchall())
+    absent = {trigger.name for trigger in expected(connection) if (trigger.name, trigger.sql) not in present}
+    return sorted(absent | altered)
+
+
+def expected(connection: BaseDatabaseWrapper) -> list[Trigger]:
+    """Every trigger that must exist on this kind of database."""
+    return [*history_guards(connection), *_version_counters(connection)]
+
+
+def history_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
+    """The triggers that refuse to change or delete history."""
+    if connection.vendor == "postgresql":
+        return [
+            trigger
+            for table in (model._meta.db_table for model in APPEND_ONLY)
+            for trigger in (
+                _postgres(f"{table}_no_edit", table, "BEFORE DELETE OR UPDATE", "ROW", "comptroller_refuse"),
+                _postgres(
+                    f"{table}_no_truncate", table, "BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse"
+                ),
+            )
+        ]
+    return [trigger for model in APPEND_ONLY for trigger in _sqlite_guards(model)]
+
+
+def _version_counters(connection: BaseDatabaseWrapper) -> list[Trigger]:
+    tables = [model._meta.db_table for model in CONFIGURATION]
+    if connection.vendor == "postgresql":
+        events, function = "AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE", "comptroller_raise_version"
+        return [_postgres(f"{table}_version", table, events, "STATEMENT", function) for table in tables]
+    raise_version = f'UPDATE "{_VERSION}" SET version = version + 1 WHERE id = 1'  # noqa: S608
+    return [
+        Trigger(
+            name := f"{table}_version_{event.lower()}",
+            table,
+            f'CREATE TRIGGER "{name}" AFTER {event} ON "{table}" BEGIN {raise_version}; END',
+        )
+        for table in tables
+        for event in ("INSERT", "UPDATE", "DELETE")
+    ]
+
+
+def _sqlite_guards(model: type[models.Model]) -> list[Trigger]:
+    table = model._meta.db_table
+    # INSERT OR REPLACE deletes the row in its way without firing a DELETE trigger, so the insert itself is
+    # checked, on every unique column. (A key that the database still has to choose reads -1 here: no row.)
+    unique = [field.column for field in model._meta.concrete_fields if field.unique]
+    met = " OR ".join(f'NEW."{column}" IN (SELECT "{column}" FROM "{table}")' for column in unique)  # noqa: S608
+    body = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only: write a new entry instead'); END"
+    rules = {"update": "", "delete": "", "insert": f"WHEN {met} "}
+    return [
+        Trigger(
+            name := f"{table}_no_{event}",
+            table,
+            f'CREATE TRIGGER "{name}" BEFORE {event.upper()} ON "{table}" {condition}{body}',
+        )
+        for event, condition in rules.items()
+    ]
+
+
+def _postgres(name: str, table: str, event: str, level: str, function: str) -> Trigger:
+    sql = f"CREATE TRIGGER {name} {event} ON {table} FOR EACH {level} EXECUTE FUNCTION {function}()"
+    return Trigger(name, table, sql)
+
+
+def _drop(connection: BaseDatabaseWrapper, trigger: Trigger) -> str:
+    on_table = f' ON "{trigger.table}"' if connection.vendor == "postgresql" else ""
+    return f'DROP TRIGGER IF EXISTS "{trigger.name}"{on_table}'
+
+
+_FUNCTIONS = {
+    "comptroller_refuse": """
+    BEGIN
+        RAISE EXCEPTION '% is append-only: write a new entry instead', TG_TABLE_NAME
+            USING ERRCODE = 'integrity_constraint_violation';
+    END """,
+    "comptroller_raise_version": f"""
+    BEGIN
+        UPDATE {_VERSION} SET version = version + 1 WHERE id = 1;
+        RETURN NULL;
+    END """,  # noqa: S608
+}
