@@ -422,7 +422,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='membership',
-            constraint=models.UniqueConstraint(fields=('user', 'customer', 'team'), name='membership_once', nulls_distinct=False, violation_error_message='This user has this membership.'),
+            constraint=models.UniqueConstraint(fields=('user', 'customer', 'team'), name='membership_once', violation_error_message='This user has this membership.'),
+        ),
+        migrations.AddConstraint(
+            model_name='membership',
+            constraint=models.UniqueConstraint(condition=models.Q(('team__isnull', True)), fields=('user', 'customer'), name='membership_whole_once', violation_error_message='This user has this membership.'),
         ),
         migrations.AddConstraint(
             model_name='developer',

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 
 from governance.models.providers import Provider
-from governance.models.tenants import Developer, Project, Team
+from governance.models.tenants import Developer, Project, Team, same_customer
 from governance.querysets import KeySecretQuerySet, ProviderAccessQuerySet, VirtualKeyQuerySet
 from governance.validators import validate_model_patterns, validate_networks
 
@@ -49,6 +49,10 @@ class VirtualKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.team_id is not None:
+            same_customer(self.team.customer_id, developer=self.developer, project=self.project)
 
 
 class KeySecret(models.Model):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from governance.models.tenants import Customer, Team
+from governance.models.tenants import Customer, Team, same_customer
 
 
 class Membership(models.Model):
@@ -17,8 +17,12 @@ class Membership(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "customer", "team"], name="membership_once", nulls_distinct=False, violation_error_message="This user has this membership."),
+            models.UniqueConstraint(fields=["user", "customer", "team"], name="membership_once", violation_error_message="This user has this membership."),
+            models.UniqueConstraint(fields=["user", "customer"], condition=models.Q(team__isnull=True), name="membership_whole_once", violation_error_message="This user has this membership."),
         ]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.team or self.customer}"
+
+    def clean(self) -> None:
+        same_customer(self.customer_id, team=self.team)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 
 from governance.querysets import CustomerQuerySet, DeveloperQuerySet, ProjectQuerySet, TeamQuerySet
 from governance.validators import validate_timezone
+
+
+def same_customer(customer_id: int | None, **others: Any) -> None:
+    """Raise ValidationError on each named row that belongs to another customer."""
+    wrong = [name for name, row in others.items() if row is not None and customer_id not in (None, row.customer_id)]
+    if wrong:
+        raise ValidationError({name: f"This {name} belongs to another customer." for name in wrong})
 
 
 class Customer(models.Model):
@@ -96,6 +106,9 @@ class Project(models.Model):
     def __str__(self) -> str:
         return f"{self.customer.name} / {self.name}"
 
+    def clean(self) -> None:
+        same_customer(self.customer_id, team=self.team)
+
 
 class Developer(models.Model):
     """A person whose requests are counted; may sign in when linked to a user."""
@@ -119,3 +132,6 @@ class Developer(models.Model):
 
     def __str__(self) -> str:
         return self.name or self.email
+
+    def clean(self) -> None:
+        same_customer(self.customer_id, team=self.team)
