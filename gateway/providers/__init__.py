@@ -1,0 +1,11 @@
+"""The kinds of provider, one module each; a provider's name appears nowhere else."""
+
+from collections.abc import Mapping
+
+from gateway.providers.anthropic import Anthropic
+from gateway.providers.base import Provider
+from gateway.providers.simulated import Simulated
+
+PROVIDERS: Mapping[str, Provider] = {provider.kind: provider for provider in (Anthropic(), Simulated())}
+
+__all__ = ["PROVIDERS", "Provider"]

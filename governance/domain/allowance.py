@@ -65,7 +65,6 @@ class Hold:
 
     allowances: tuple[Allowance, ...]
     nano_usd: int
-    occurred_at: datetime
     released: bool = False
 
 
@@ -110,8 +109,6 @@ class _State:
         return self.settled + self.unposted
 
 
-
-
 class Book:
     """The allowances of one process."""
 
@@ -127,7 +124,9 @@ class Book:
         """
         states = [self._state(allowance, now) for allowance in allowances]
         for state in states:
-            if state.allowance.enforcement is not Enforcement.OBSERVE and not _has_room(state, worst_nano_usd):
+            if state.allowance.enforcement is not Enforcement.OBSERVE and not _has_room(
+                state, worst_nano_usd
+            ):
                 return self._exhausted(state, now)
         for state in states:
             match state.allowance.unit:
@@ -139,13 +138,10 @@ class Book:
                     state.held += 1
                 case Unit.TOKENS:
                     pass
-        return Hold(tuple(state.allowance for state in states), worst_nano_usd, now)
+        return Hold(tuple(state.allowance for state in states), worst_nano_usd)
 
-    def settle(self, hold: Hold, charged: Iterable[Allowance], nano_usd: int, tokens: int) -> None:
-        """Give the hold back and count what was used against `charged`: the allowances that the served model falls under.
-
-        A second call for the same hold does nothing. A charge counts in the window in which its request started.
-        """
+    def release(self, hold: Hold) -> None:
+        """Give a hold back. A second call for the same hold does nothing."""
         if hold.released:
             return
         hold.released = True
@@ -157,9 +153,14 @@ class Book:
                 state.held = max(0, state.held - hold.nano_usd)
             elif allowance.unit is Unit.CONCURRENT:
                 state.held = max(0, state.held - 1)
-        for allowance in charged:
-            state = self._state(allowance, hold.occurred_at)
-            if hold.occurred_at < state.starts_at:
+
+    def charge(
+        self, allowances: Iterable[Allowance], occurred_at: datetime, nano_usd: int, tokens: int
+    ) -> None:
+        """Count what a request used, in the window in which it started."""
+        for allowance in allowances:
+            state = self._state(allowance, occurred_at)
+            if occurred_at < state.starts_at:
                 continue
             if allowance.unit is Unit.USD:
                 state.unposted += nano_usd
@@ -192,10 +193,13 @@ class Book:
             rolling = bool(state.allowance.period and state.allowance.period.rolling)
             if not rolling and state.starts_at != window.starts_at:
                 continue
-            state.unposted -= window.posted
+            # A budget that is younger than the charge never had it here: never below zero.
+            state.unposted = max(0, state.unposted - window.posted)
             state.settled = state.settled + window.posted if rolling else window.settled
 
-    def configure(self, allowances: Iterable[Allowance], figures: Mapping[int, WindowState], now: datetime) -> None:
+    def configure(
+        self, allowances: Iterable[Allowance], figures: Mapping[int, WindowState], now: datetime
+    ) -> None:
         """Follow a change of configuration: new allowances start from the ledger, changed ones keep what they count."""
         fresh: dict[str, _State] = {}
         for allowance in allowances:

@@ -1,0 +1,91 @@
+"""The surface under `/anthropic`: which path and method is which pipeline, and what is answered without a provider."""
+
+from __future__ import annotations
+
+import json
+
+from gateway import errors, pipeline, settle
+from gateway.authenticate import authenticate
+from gateway.authorize import allowed_models
+from gateway.exchange import Exchange, Receive, Scope, Send
+from gateway.runtime import Gateway, current
+
+PREFIX = "/anthropic"
+
+
+async def anthropic(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI callable of this surface."""
+    gateway = await current()
+    path: str = scope["path"].removeprefix(PREFIX).rstrip("/") or "/"
+    exchange = Exchange.open(gateway, scope, receive, send, path)
+    exchange.record.client_ip = gateway.client_ip(scope)
+    match scope["method"], path:
+        case "HEAD", "/":
+            await exchange.start(200, [(b"content-length", b"0")])
+            await exchange.end()
+        case _:
+            await pipeline.run(exchange, _dispatch)
+
+
+async def _dispatch(exchange: Exchange) -> None:
+    method: str = exchange.scope["method"]
+    limit = exchange.gateway.max_header_bytes
+    if sum(len(name) + len(value) for name, value in exchange.scope["headers"]) > limit:
+        raise errors.headers_too_large(limit)
+    _check_ready(exchange.gateway)
+    match exchange.path:
+        case "/v1/messages" | "/v1/messages/count_tokens" if method != "POST":
+            raise errors.method_not_allowed(method, PREFIX + exchange.path, "POST")
+        case "/v1/messages":
+            await pipeline.messages(exchange)
+        case "/v1/messages/count_tokens":
+            await pipeline.count_tokens(exchange)
+        case "/v1/models" if method == "GET":
+            await _models(exchange)
+        case _:
+            raise errors.not_found(method, PREFIX + exchange.path)
+
+
+def _check_ready(gateway: Gateway) -> None:
+    if gateway.snapshot.version == 0:
+        raise errors.not_ready()
+    if not gateway.recorder.accepting:
+        raise errors.log_full()
+
+
+async def _models(exchange: Exchange) -> None:
+    """`GET /v1/models`: the models of the catalog that this key may use."""
+    exchange.billable = False
+    exchange.record.request_class = "models"
+    ids = allowed_models(authenticate(exchange), exchange)
+    data = [
+        {
+            "type": "model",
+            "id": model,
+            "display_name": _display_name(model),
+            "created_at": "1970-01-01T00:00:00Z",
+        }
+        for model in ids
+    ]
+    body = json.dumps(
+        {
+            "data": data,
+            "has_more": False,
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+        }
+    ).encode()
+    settle.finish(exchange, "success", 200)
+    await exchange.start(
+        200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    )
+    await exchange.end(body)
+
+
+def _display_name(model: str) -> str:
+    """`claude-opus-5-5` → `Claude Opus 5.5`; a date at the end stays apart: `Claude Haiku 4.5 (20251001)`."""
+    parts = model.split("-")
+    date = parts.pop() if parts[-1].isdigit() and len(parts[-1]) == 8 else ""
+    words = [part.capitalize() for part in parts if not part.isdigit()]
+    version = ".".join(part for part in parts if part.isdigit())
+    return " ".join([*words, *([version] if version else []), *([f"({date})"] if date else [])])

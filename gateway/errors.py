@@ -1,0 +1,339 @@
+"""Every answer that is not the provider's own: one exhaustive place that turns a reason into status, body and headers.
+
+The shapes follow what the real client does with each of them: it stops at once on a 429 or 401 that carries
+`x-should-retry: false`, and shows the message.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from governance.domain.access import Grant
+from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
+from governance.domain.money import show_usd
+
+HeaderList = tuple[tuple[bytes, bytes], ...]
+NO_RETRY: HeaderList = ((b"x-should-retry", b"false"),)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An error in Anthropic's envelope. `reason` groups it in the metrics; `refusal` tells our no from a failure."""
+
+    status: int
+    type: str
+    message: str
+    headers: HeaderList = ()
+    refusal: bool = True
+
+    def body(self, request_id: str) -> bytes:
+        return json.dumps(
+            {"type": "error", "error": {"type": self.type, "message": self.message}, "request_id": request_id}
+        ).encode()
+
+
+class Refused(Exception):
+    """Ends a request with the answer it carries."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+def key_missing() -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            "No virtual key was sent. Set ANTHROPIC_AUTH_TOKEN to the key you were given (it starts with sk-cmp-).",
+            NO_RETRY,
+        )
+    )
+
+
+def key_unknown() -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            "This is not a virtual key of this gateway. Check ANTHROPIC_AUTH_TOKEN, or ask for a new key.",
+            NO_RETRY,
+        )
+    )
+
+
+def key_revoked(grant: Grant) -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            f"The virtual key {grant.key_name!r} was revoked. {_ask(grant, 'a new key')}",
+            NO_RETRY,
+        )
+    )
+
+
+def key_expired(grant: Grant, at: datetime) -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            f"The virtual key {grant.key_name!r} expired on {at:%Y-%m-%d %H:%M} UTC. {_ask(grant, 'a new key')}",
+            NO_RETRY,
+        )
+    )
+
+
+def owner_inactive(grant: Grant) -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            f"The {grant.inactive} of the virtual key {grant.key_name!r} is switched off. {_ask(grant, 'help')}",
+            NO_RETRY,
+        )
+    )
+
+
+def address_not_allowed(address: str | None) -> Refused:
+    return Refused(
+        Answer(
+            403,
+            "permission_error",
+            f"This virtual key may not be used from {address or 'an unknown address'}. Use an allowed network, or ask for a change.",
+            NO_RETRY,
+        )
+    )
+
+
+def model_not_allowed(model: str, allowed: list[str], grant: Grant) -> Refused:
+    names = ", ".join(allowed[:30]) or "none"
+    return Refused(
+        Answer(
+            400,
+            "invalid_request_error",
+            f"The model {model!r} is not allowed for the virtual key {grant.key_name!r}. Allowed: {names}. "
+            f"Choose one with /model. {_ask(grant, 'another')}",
+        )
+    )
+
+
+def no_provider(model: str, grant: Grant) -> Refused:
+    return Refused(
+        Answer(
+            400,
+            "invalid_request_error",
+            f"No active provider serves {model!r} for the virtual key {grant.key_name!r}. {_ask(grant, 'help')}",
+        )
+    )
+
+
+def model_unpriced(model: str) -> Refused:
+    return Refused(
+        Answer(
+            400,
+            "invalid_request_error",
+            f"The model {model!r} has no price in the catalog and your organisation refuses such models. "
+            "Choose another with /model, or ask for its price to be entered.",
+        )
+    )
+
+
+def bad_request(message: str) -> Refused:
+    return Refused(Answer(400, "invalid_request_error", message))
+
+
+def body_too_large(limit: int) -> Refused:
+    return Refused(
+        Answer(
+            413,
+            "request_too_large",
+            f"The request body is larger than {limit:,} bytes. Send less, or start a new session.",
+        )
+    )
+
+
+def headers_too_large(limit: int) -> Refused:
+    return Refused(
+        Answer(
+            431,
+            "invalid_request_error",
+            f"The request headers are larger than {limit:,} bytes. Send fewer or shorter headers.",
+            NO_RETRY,
+        )
+    )
+
+
+def not_found(method: str, path: str) -> Refused:
+    return Refused(
+        Answer(
+            404,
+            "not_found_error",
+            f"{method} {path} is not served here. This gateway serves POST /anthropic/v1/messages, "
+            "POST /anthropic/v1/messages/count_tokens and GET /anthropic/v1/models.",
+        )
+    )
+
+
+def method_not_allowed(method: str, path: str, allowed: str) -> Refused:
+    return Refused(
+        Answer(
+            405,
+            "invalid_request_error",
+            f"{path} takes {allowed}, not {method}.",
+            ((b"allow", allowed.encode()),),
+        )
+    )
+
+
+def exhausted(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Refused:
+    """A budget or a limit that is used up."""
+    if cause.allowance.unit is Unit.USD:
+        return Refused(_budget_answer(cause, grant, worst_nano_usd))
+    return Refused(_rate_answer(cause))
+
+
+def not_ready() -> Refused:
+    return Refused(
+        Answer(
+            503,
+            "api_error",
+            "The gateway is starting and has not read its configuration yet. Try again.",
+            ((b"retry-after", b"1"),),
+            refusal=False,
+        )
+    )
+
+
+def log_full() -> Refused:
+    """The request log cannot take more: nothing is served that could not be accounted for."""
+    return Refused(
+        Answer(
+            529,
+            "overloaded_error",
+            "The gateway cannot write its request log at the moment and takes no new request. Try again shortly.",
+            ((b"retry-after", b"5"),),
+            refusal=False,
+        )
+    )
+
+
+def provider_rate_limited(message: str, retry_after: bytes) -> Refused:
+    return Refused(Answer(429, "rate_limit_error", message, ((b"retry-after", retry_after),), refusal=False))
+
+
+def provider_overloaded(provider: str) -> Refused:
+    return Refused(
+        Answer(
+            529,
+            "overloaded_error",
+            f"The provider {provider} is overloaded. Try again in a moment.",
+            NO_RETRY,
+            refusal=False,
+        )
+    )
+
+
+def provider_failed(message: str) -> Refused:
+    return Refused(Answer(503, "api_error", message, NO_RETRY, refusal=False))
+
+
+def credential_rejected(provider: str) -> Refused:
+    """Never the provider's 401 or 403: the developer's own key is fine."""
+    return Refused(
+        Answer(
+            503,
+            "api_error",
+            f"The provider {provider} rejected this gateway's credential. Your key is fine; the platform team was told.",
+            NO_RETRY,
+            refusal=False,
+        )
+    )
+
+
+def internal() -> Answer:
+    return Answer(
+        500,
+        "api_error",
+        "The gateway failed on this request and logged why. Try again.",
+        NO_RETRY,
+        refusal=False,
+    )
+
+
+def _ask(grant: Grant, what: str) -> str:
+    return f"Ask {grant.contact or 'whoever manages this gateway in your organisation'} for {what}."
+
+
+def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answer:
+    allowance = cause.allowance
+    spent, limit = show_usd(cause.used), show_usd(allowance.limit)
+    what = f"The budget {allowance.name!r} of {_scope(allowance)}"
+    if allowance.enforcement is Enforcement.HARD and cause.used < allowance.limit:
+        left = show_usd(max(0, allowance.limit - cause.used - cause.held))
+        what += f" has {left} left of {limit} ({spent} spent) and this request could cost up to {show_usd(worst_nano_usd)}."
+    else:
+        what += f" is used up: {spent} of {limit} spent."
+    message = f"{what} {_reset(cause)} {_ask(grant, 'a higher limit')}"
+    headers: list[tuple[bytes, bytes]] = [
+        *NO_RETRY,
+        (b"retry-after", str(cause.retry_after).encode()),
+        (b"anthropic-ratelimit-unified-status", b"rejected"),
+        (b"anthropic-ratelimit-unified-overage-utilization", b"1"),
+        (b"anthropic-ratelimit-unified-overage-surpassed-threshold", b"1"),
+        (b"anthropic-ratelimit-unified-overage-period", _overage_period(allowance)),
+        (b"anthropic-ratelimit-unified-overage-disabled-reason", b"org_spend_cap_reached"),
+    ]
+    if cause.resets_at is not None:
+        stamp = str(int(cause.resets_at.timestamp())).encode()
+        headers += [
+            (b"anthropic-ratelimit-unified-reset", stamp),
+            (b"anthropic-ratelimit-unified-overage-reset", stamp),
+        ]
+    if allowance.shared:
+        headers.append((b"anthropic-ratelimit-unified-overage-scope", b"group_pool"))
+    return Answer(429, "billing_error", message, tuple(headers))
+
+
+def _rate_answer(cause: Exhausted) -> Answer:
+    allowance = cause.allowance
+    unit = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(allowance.unit)
+    if unit is None:
+        message = f"At most {allowance.limit:,} requests of {_scope(allowance)} may run at once. Wait for one to end."
+    else:
+        message = (
+            f"The limit of {_scope(allowance)} is {allowance.limit:,} {unit} per {_seconds(allowance.seconds)}; "
+            f"it has room again in {cause.retry_after} s."
+        )
+    # Clients give up at once on a retry-after above 60: only the longer windows say more than that.
+    return Answer(429, "rate_limit_error", message, ((b"retry-after", str(cause.retry_after).encode()),))
+
+
+def _scope(allowance: Allowance) -> str:
+    return f"{allowance.scope.replace('_', ' ')} {allowance.target}"
+
+
+def _reset(cause: Exhausted) -> str:
+    period = cause.allowance.period
+    if period is not None and period.rolling:
+        return f"Room comes back as the charges of the last {period.rolling} {period.kind}s grow old."
+    if cause.resets_at is None:
+        return "It does not reset."
+    zone = period.timezone if period else "UTC"
+    return f"It resets on {cause.resets_at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} ({zone})."
+
+
+def _seconds(seconds: int) -> str:
+    return {1: "second", 60: "minute", 3600: "hour", 86400: "day"}.get(seconds, f"{seconds} s")
+
+
+def _overage_period(allowance: Allowance) -> bytes:
+    match allowance.period.kind if allowance.period else "":
+        case "hour" | "day":
+            return b"daily"
+        case "week":
+            return b"weekly"
+    return b"monthly"

@@ -1,0 +1,149 @@
+"""One request from its first byte to its last: the state that the steps of `pipeline.py` fill, and the client's socket.
+
+The exchange owns the request's record. Whatever happens, `settle.finish` completes it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ulid import ULID
+
+from gateway.errors import Answer
+from gateway.wire import sse
+from gateway.wire.headers import Headers
+from gateway.wire.peek import Peek
+from gateway.wire.usage import Metered
+from governance.domain.access import Access, Grant, ProjectRef
+from governance.domain.allowance import Hold
+from governance.snapshot import CredentialConfig, ProviderConfig, Snapshot
+from observability.records import RequestRecord
+
+if TYPE_CHECKING:
+    from gateway.runtime import Gateway
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client closed its connection before it had sent the whole request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One provider and credential that a request may be sent to, and the key's configuration that allows it."""
+
+    provider: ProviderConfig
+    credential: CredentialConfig
+    access: Access
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one target. Times in seconds of the monotonic clock."""
+
+    target: Target
+    platform: str
+    started: float
+    ended: float = 0.0
+    status: int | None = None
+    error: str = ""
+    provider_request_id: str = ""
+    metered: Metered | None = None
+    content_bytes: int = 0
+    """Bytes of the provider's answer that were read: the last resort of an estimate."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The state of one request."""
+
+    gateway: Gateway
+    snapshot: Snapshot
+    scope: Scope
+    receive: Receive
+    send: Send
+    headers: Headers
+    record: RequestRecord
+    path: str
+    """Below the surface's prefix, for example `/v1/messages`."""
+    started: float = field(default_factory=time.monotonic)
+    body: bytes = b""
+    peek: Peek | None = None
+    grant: Grant | None = None
+    project: ProjectRef | None = None
+    candidates: tuple[Access, ...] = ()
+    holds: list[Hold] = field(default_factory=list)
+    worst_nano_usd: int = 0
+    targets: Sequence[Target] = ()
+    attempts: list[Attempt] = field(default_factory=list)
+    billable: bool = True
+    """False for what is free by definition (token counting)."""
+    upstream_seconds: float = 0.0
+    """Time spent waiting for the provider and the client: the rest is the gateway's own."""
+    answered_status: int | None = None
+    first_content: float | None = None
+    client_gone: bool = False
+    on_client_gone: Callable[[], None] | None = None
+    finished: bool = False
+
+    @classmethod
+    def open(cls, gateway: Gateway, scope: Scope, receive: Receive, send: Send, path: str) -> Exchange:
+        """Begin an exchange: it gets its id, which the client sees as `request-id`, now."""
+        record = RequestRecord(id=str(ULID()), started_at=datetime.now(UTC), endpoint=path[:64])
+        return cls(gateway, gateway.snapshot, scope, receive, send, Headers(scope["headers"]), record, path)
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the status line and headers; `request-id` is added here, on every answer."""
+        self.answered_status = status
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"request-id", self.record.id.encode()), *headers],
+            }
+        )
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a part of the body; waits while the client reads slowly. Nothing happens once the client is gone."""
+        if not self.client_gone:
+            await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, chunk: bytes = b"") -> None:
+        """Send the last part of the body. The record must be finished before: the server reports the client as gone right after."""
+        if not self.client_gone:
+            await self.send({"type": "http.response.body", "body": chunk})
+
+    async def answer(self, answer: Answer) -> None:
+        """End with an error: as a response of its own, or, where the stream has begun, as an `error` event in it."""
+        body = answer.body(self.record.id)
+        if self.answered_status is None:
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"content-length", str(len(body)).encode()),
+                *answer.headers,
+            ]
+            await self.start(answer.status, headers)
+            await self.end(body)
+        else:
+            await self.end(sse.encode("error", body))
+
+    async def watch_client(self) -> None:
+        """Wait until the client closes the connection; run as a task beside the answer."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        if not self.finished:
+            self.client_gone = True
+            if self.on_client_gone is not None:
+                self.on_client_gone()
+
+    def watch(self) -> asyncio.Task[None]:
+        """Start watching for the client's leave; the caller cancels the task at the end."""
+        return asyncio.get_running_loop().create_task(self.watch_client())

@@ -1,0 +1,313 @@
+"""Step 6: send the unchanged bytes to a target and relay its answer, metering it on the way.
+
+Targets are tried in order until one answers; once a byte of an answer has reached the client there is no other try.
+A client that leaves does not stop the provider: its answer is read to the end, so that what it costs is known exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+
+from gateway import errors, settle
+from gateway.errors import Refused
+from gateway.exchange import Attempt, Exchange, Target
+from gateway.providers import PROVIDERS
+from gateway.providers.base import Verdict
+from gateway.upstream import PrivateAddress, UpstreamError, UpstreamResponse
+from gateway.wire import sse
+from gateway.wire.headers import relayable
+from gateway.wire.usage import Meter, Metered
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 15.0
+"""A stream that is silent for so long gets a ping: the client gives up after 300 s without one."""
+MAX_ERROR_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+RETRY_DELAYS = (0.3, 1.0)
+"""Seconds before a single target is tried again after it was overloaded, failed or could not be reached."""
+_STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+
+
+class _TryNext(Exception):
+    """This attempt failed before anything reached the client; `refusal` is what to say if no other succeeds."""
+
+    def __init__(self, refusal: Refused, *, same_target: bool) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.same_target = same_target
+        """Whether the same target may answer a moment later."""
+
+
+async def forward(exchange: Exchange) -> None:
+    """Answer the client from the first target that works. Raises Refused where none does."""
+    pinger = _Pinger(exchange)
+    failure: _TryNext | None = None
+    try:
+        for target, delay in _tries(exchange.targets):
+            if failure is not None and delay and not failure.same_target:
+                continue
+            if delay:
+                await asyncio.sleep(delay)
+            try:
+                await _attempt(exchange, target, pinger)
+                return
+            except _TryNext as error:
+                failure = error
+    finally:
+        pinger.stop()
+    if failure is not None:
+        raise failure.refusal
+
+
+def _tries(targets: Sequence[Target]) -> Iterator[tuple[Target, float]]:
+    """Each target once; a lone one again after a short wait."""
+    for target in targets:
+        yield target, 0.0
+    if len(targets) == 1:
+        for delay in RETRY_DELAYS:
+            yield targets[0], delay
+
+
+async def _attempt(exchange: Exchange, target: Target, pinger: _Pinger) -> None:
+    provider = PROVIDERS[target.provider.kind]
+    attempt = Attempt(target, provider.platform, time.monotonic())
+    exchange.attempts.append(attempt)
+    request = provider.request(
+        target.provider,
+        target.credential,
+        exchange.path,
+        exchange.scope.get("query_string", b""),
+        exchange.headers,
+        exchange.body,
+    )
+    name = target.provider.name
+    try:
+        response = await exchange.gateway.upstream.open(request)
+    except UpstreamError as error:
+        _ended(exchange, attempt, str(error))
+        refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
+        raise _TryNext(refusal, same_target=not isinstance(error, PrivateAddress)) from None
+    attempt.status = response.status
+    attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
+    try:
+        if not 200 <= response.status < 300:
+            await _provider_error(exchange, attempt, response)
+        elif response.content_type == "text/event-stream":
+            await _relay_stream(exchange, attempt, response, pinger)
+        elif response.content_type == "application/json":
+            await _relay_whole(exchange, attempt, response)
+        else:
+            what = response.content_type or "an answer without a type"
+            _ended(exchange, attempt, f"answered {what}")
+            raise _TryNext(
+                errors.provider_failed(
+                    f"The provider {name} answered with {what[:80]} instead of JSON or an event stream."
+                ),
+                same_target=False,
+            )
+    finally:
+        exchange.on_client_gone = None
+        response.close()
+
+
+async def _provider_error(exchange: Exchange, attempt: Attempt, response: UpstreamResponse) -> None:
+    """Relay what is the client's own mistake; translate what is the provider's or ours."""
+    target = attempt.target
+    name = target.provider.name
+    try:
+        body = await response.read_all(MAX_ERROR_BYTES)
+    except UpstreamError:
+        body = b""
+    verdict = PROVIDERS[target.provider.kind].classify(response.status, body)
+    _ended(exchange, attempt, f"{verdict.value} ({response.status})")
+    match verdict:
+        case Verdict.RELAY:
+            exchange.record.error_message = body[:2000].decode("utf-8", "replace")
+            exchange.record.error_type = settle.error_type(body)
+            settle.finish(exchange, "error", response.status)
+            headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
+            await _start(
+                exchange, response.status, [*headers, (b"content-length", str(len(body)).encode())], body
+            )
+        case Verdict.RATE_LIMITED:
+            retry_after = response.header(b"retry-after") or b""
+            message = f"The provider {name} limits this organisation's requests. Waiting helps."
+            refusal = errors.provider_rate_limited(message, retry_after if retry_after.isdigit() else b"5")
+            raise _TryNext(refusal, same_target=False)
+        case Verdict.OVERLOADED:
+            raise _TryNext(errors.provider_overloaded(name), same_target=True)
+        case Verdict.CREDENTIAL:
+            log.error(
+                "Provider %s rejected the credential %s with status %d.",
+                name,
+                target.credential.name,
+                response.status,
+            )
+            exchange.gateway.credential_rejected(target, response.status)
+            raise _TryNext(errors.credential_rejected(name), same_target=False)
+        case Verdict.FAILED:
+            refusal = errors.provider_failed(f"The provider {name} failed with status {response.status}.")
+            raise _TryNext(refusal, same_target=response.status in {500, 502, 503, 504})
+
+
+async def _start(
+    exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """Answer with a whole body, or, where pings already opened a stream, with an error event that carries it."""
+    if exchange.answered_status is None:
+        await exchange.start(status, headers)
+        await exchange.end(body)
+    else:
+        await exchange.end(sse.encode("error", body))
+
+
+async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamResponse) -> None:
+    """A JSON answer: read to the end, priced, then sent with what it cost."""
+    name = attempt.target.provider.name
+    try:
+        body = await response.read_all(MAX_ANSWER_BYTES)
+    except UpstreamError as error:
+        attempt.metered = Meter(stream=False).finish()
+        _ended(exchange, attempt, str(error))
+        raise errors.provider_failed(
+            f"The provider {name} failed: {error}. The request may have been charged."
+        ) from None
+    _ended(exchange, attempt)
+    attempt.content_bytes = len(body)
+    if exchange.billable:
+        meter = Meter(stream=False)
+        meter.feed(body)
+        attempt.metered = meter.finish()
+        if not attempt.metered.complete:
+            attempt.error = "answered something that is not a message"
+            raise errors.provider_failed(f"The provider {name} answered something that is not a message.")
+    settle.finish(exchange, "success", response.status)
+    headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
+    headers += [(b"content-length", str(len(body)).encode()), *settle.cost_headers(exchange)]
+    await _start(exchange, response.status, headers, body)
+
+
+async def _relay_stream(
+    exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: _Pinger
+) -> None:
+    """An event stream: every byte on as it comes, its usage tapped."""
+    name = attempt.target.provider.name
+    meter = Meter(stream=True)
+    broken = ""
+    try:
+        chunk = await response.read()
+        meter.feed(chunk)
+    except UpstreamError as error:
+        chunk, broken = b"", str(error)
+    if not chunk:
+        _ended(exchange, attempt, broken or "closed the stream without an event")
+        refusal = errors.provider_failed(
+            f"The provider {name} failed: {broken or 'it closed the stream without an event'}."
+        )
+        raise _TryNext(refusal, same_target=True)
+    if exchange.answered_status is None:
+        headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
+        await exchange.start(response.status, headers)
+    gateway = exchange.gateway
+    gateway.stream_started()
+    exchange.on_client_gone = lambda: gateway.give_up_later(response)
+    if exchange.client_gone:
+        exchange.on_client_gone()
+    try:
+        while chunk:
+            attempt.content_bytes += len(chunk)
+            if exchange.first_content is None and meter.first_content:
+                exchange.first_content = time.monotonic()
+            pinger.wrote(chunk)
+            await exchange.write(chunk)
+            pinger.idle()
+            try:
+                chunk = await response.read()
+            except UpstreamError as error:
+                broken = str(error)
+                break
+            meter.feed(chunk)
+    finally:
+        gateway.stream_ended(response)
+        attempt.metered = metered = meter.finish()
+        _ended(exchange, attempt, broken)
+    await _close_stream(exchange, attempt, metered, broken, pinger)
+
+
+async def _close_stream(
+    exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: _Pinger
+) -> None:
+    """Finish the record, then the client's stream: in peace, or with an error event that makes the client ask again."""
+    pinger.stop()
+    if metered.error_type:
+        exchange.record.error_type, exchange.record.error_message = metered.error_type, metered.error_message
+        attempt.error = attempt.error or metered.error_type
+        settle.finish(exchange, "error", 200)
+        await exchange.end()
+    elif metered.complete:
+        settle.finish(exchange, "success", 200)
+        await exchange.end()
+    else:
+        what = broken or "its stream ended early"
+        attempt.error = what
+        answer = errors.provider_failed(f"The provider {attempt.target.provider.name} failed: {what}.").answer
+        exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
+        settle.finish(exchange, "error", 200)
+        if not pinger.at_boundary:
+            await exchange.write(b"\n\n")
+        await exchange.answer(answer)
+
+
+def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:
+    attempt.ended = time.monotonic()
+    attempt.error = error or attempt.error
+    exchange.upstream_seconds += attempt.ended - attempt.started
+
+
+class _Pinger:
+    """Sends a ping event in every silent `PING_SECONDS` of a stream, also while the provider has not answered at all.
+
+    A ping goes out only between two events, and never while another write waits for the client.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._writing = False
+        self._ping: asyncio.Task[None] | None = None
+        self.at_boundary = True
+        streams = exchange.peek is not None and exchange.peek.stream and exchange.billable
+        self._timer = self._loop.call_later(PING_SECONDS, self._tick) if streams else None
+
+    def wrote(self, chunk: bytes) -> None:
+        """A chunk is about to be written."""
+        self._writing = True
+        self.at_boundary = chunk.endswith((b"\n\n", b"\r\n\r\n"))
+
+    def idle(self) -> None:
+        """The chunk was written."""
+        self._writing = False
+        self._last = self._loop.time()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        silent = self._loop.time() - self._last
+        if silent >= PING_SECONDS - 0.01:
+            if not self._writing and self.at_boundary and not self._exchange.client_gone:
+                self._ping = self._loop.create_task(self._send())
+            self._last, silent = self._loop.time(), 0.0
+        self._timer = self._loop.call_later(PING_SECONDS - silent, self._tick)
+
+    async def _send(self) -> None:
+        if self._exchange.answered_status is None:
+            await self._exchange.start(200, _STREAM_HEADERS)
+        await self._exchange.write(sse.encode("ping", b'{"type": "ping"}'))

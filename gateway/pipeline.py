@@ -1,0 +1,86 @@
+"""The life of one request, step by step: read this file first.
+
+A request is authenticated, read, authorized, admitted, routed and forwarded; whatever happens on the way, it is settled
+once. A step that says no raises `Refused` with the answer; `errors.py` is the one place that words them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway import errors, settle
+from gateway.admit import admit
+from gateway.authenticate import authenticate
+from gateway.authorize import authorize
+from gateway.errors import Refused
+from gateway.exchange import ClientGone, Exchange
+from gateway.forward import forward
+from gateway.read import attribute, read
+from gateway.route import route
+
+log = logging.getLogger(__name__)
+
+
+async def messages(exchange: Exchange) -> None:
+    """`POST /v1/messages`: a model call, streaming or not."""
+    grant = authenticate(exchange)
+    request = await read(exchange)
+    authorize(exchange, grant, request.model)
+    admit(exchange, grant, request.model)
+    route(exchange, grant, request.model)
+    await _forward(exchange)
+
+
+async def count_tokens(exchange: Exchange) -> None:
+    """`POST /v1/messages/count_tokens`: free, so neither admitted nor billed."""
+    exchange.billable = False
+    exchange.record.request_class = "count_tokens"
+    grant = authenticate(exchange)
+    request = await read(exchange)
+    authorize(exchange, grant, request.model)
+    route(exchange, grant, request.model)
+    await _forward(exchange)
+
+
+async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) -> None:
+    """Run the steps; answer and record however they end."""
+    try:
+        await steps(exchange)
+    except Refused as refused:
+        answer = refused.answer
+        _fail(exchange, answer, "refused" if answer.refusal else "error")
+        await exchange.answer(answer)
+    except ClientGone:
+        exchange.client_gone = True
+        exchange.record.error_type = "client_closed"
+        exchange.record.error_message = (
+            "The client closed the connection before it had sent the whole request."
+        )
+    except Exception:
+        log.exception("Request %s failed inside the gateway", exchange.record.id)
+        answer = errors.internal()
+        _fail(exchange, answer, "error")
+        await exchange.answer(answer)
+    finally:
+        # Also where the server cancels the request at the end of a drain.
+        settle.finish(exchange, "error", exchange.answered_status)
+
+
+async def _forward(exchange: Exchange) -> None:
+    watcher = exchange.watch()
+    try:
+        await forward(exchange)
+    finally:
+        watcher.cancel()
+
+
+def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:
+    """Note the answer on the record and settle before it is sent."""
+    record = exchange.record
+    if not record.client:
+        attribute(exchange, None)
+    record.error_type, record.error_message = answer.type, answer.message
+    settle.finish(
+        exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status
+    )

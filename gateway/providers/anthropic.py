@@ -1,0 +1,67 @@
+"""Anthropic's Messages API: bytes pass unchanged, only the credential is ours."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.providers.base import UpstreamRequest, Verdict
+from gateway.wire.headers import Headers, forwardable
+from governance.snapshot import CredentialConfig, ProviderConfig
+
+DEFAULT_URL = "https://api.anthropic.com"
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    error: _Error
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+
+
+class Anthropic:
+    kind = "anthropic"
+    platform = "anthropic"
+    needs_credential = True
+
+    def request(
+        self,
+        provider: ProviderConfig,
+        credential: CredentialConfig,
+        path: str,
+        query: bytes,
+        headers: Headers,
+        body: bytes,
+    ) -> UpstreamRequest:
+        base = provider.base_url or DEFAULT_URL
+        suffix = f"?{query.decode('latin-1')}" if query else ""
+        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in forwardable(headers)]
+        if credential.secret.startswith("sk-ant-oat"):
+            sent.append(("authorization", f"Bearer {credential.secret}"))
+        else:
+            sent.append(("x-api-key", credential.secret))
+        return UpstreamRequest(f"{base}{path}{suffix}", tuple(sent), body)
+
+    def classify(self, status: int, body: bytes) -> Verdict:
+        match status:
+            case 401 | 403:
+                return Verdict.CREDENTIAL
+            case 429:
+                return Verdict.RATE_LIMITED
+            case 529:
+                return Verdict.OVERLOADED
+            case _ if 400 <= status < 500 and is_envelope(body):
+                return Verdict.RELAY
+        return Verdict.FAILED
+
+
+def is_envelope(body: bytes) -> bool:
+    """Whether an error body has Anthropic's form."""
+    try:
+        return _decode(body).type == "error"
+    except msgspec.MsgspecError:
+        return False

@@ -1,0 +1,83 @@
+"""Step 2: take the body in, bounded, look at the few fields that policy needs, and note who asks for what."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from gateway import errors
+from gateway.exchange import ClientGone, Exchange
+from gateway.wire import attribution
+from gateway.wire.peek import BadBody, Peek, peek
+from governance.domain.access import Grant, ProjectRef
+
+
+async def read(exchange: Exchange) -> Peek:
+    """Fill body, peek, attribution and project. The body is kept byte for byte."""
+    exchange.body = await _body(exchange)
+    exchange.record.request_bytes = len(exchange.body)
+    try:
+        request = peek(exchange.body)
+    except BadBody as error:
+        attribute(exchange, None)
+        raise errors.bad_request(str(error)) from None
+    exchange.peek = request
+    record = exchange.record
+    record.model_requested = request.model[:200]
+    record.stream = request.stream
+    attribute(exchange, request)
+    return request
+
+
+def attribute(exchange: Exchange, request: Peek | None) -> None:
+    """Note who asks, from headers and body. Works without a body too: a refusal is a row like any other."""
+    found = attribution.attribute(exchange.headers, exchange.body if request else b"", request)
+    record = exchange.record
+    record.session_id, record.device_id = found.session_id, found.device_id
+    record.agent_id, record.parent_agent_id = found.agent_id, found.parent_agent_id
+    record.prompt_id, record.request_class = found.prompt_id, found.request_class
+    record.client, record.working_directory = found.client, found.working_directory
+    record.tags = found.tags
+    if exchange.grant is not None:
+        exchange.project = _project(exchange, exchange.grant, found.project, found.working_directory)
+        record.project = exchange.project.name if exchange.project else found.project
+        record.project_id = exchange.project.id if exchange.project else None
+
+
+async def _body(exchange: Exchange) -> bytes:
+    limit = exchange.gateway.max_body_bytes
+    declared = exchange.headers.get("content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise errors.body_too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await exchange.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise errors.body_too_large(limit)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _project(exchange: Exchange, grant: Grant, name: str, directory: str) -> ProjectRef | None:
+    """The named project, else the key's, else the one whose directories match; never another team's."""
+    snapshot = exchange.snapshot
+    if name:
+        project = snapshot.projects.get((grant.customer_id, name.lower()))
+        if project is not None and project.team_id in (None, grant.team_id):
+            return project
+    if grant.project is not None:
+        return grant.project
+    if directory:
+        for pattern, project in snapshot.directories.get(grant.customer_id, ()):
+            if fnmatchcase(directory, pattern) and project.team_id in (None, grant.team_id):
+                return project
+        last = directory.replace("\\", "/").rstrip("/").rpartition("/")[2].lower()
+        project = snapshot.projects.get((grant.customer_id, last))
+        if project is not None and project.team_id in (None, grant.team_id):
+            return project
+    return None

@@ -1,0 +1,81 @@
+"""Step 5: order the providers and credentials that the request may be sent to."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+
+from gateway import errors
+from gateway.admit import take
+from gateway.exchange import Exchange, Target
+from gateway.providers import PROVIDERS
+from governance.domain.access import Access, Grant
+from governance.domain.allowance import Exhausted
+from governance.snapshot import CredentialConfig, ProviderConfig, applicable
+
+
+def route(exchange: Exchange, grant: Grant, model: str) -> None:
+    """Set the exchange's targets. The first provider whose own allowances have room is held; the others follow it."""
+    refusal: Exhausted | None = None
+    targets: list[Target] = []
+    seed = exchange.record.session_id or exchange.record.id
+    held = False
+    for access in _ordered(exchange, seed):
+        if not held:
+            refusal = take(exchange, applicable(access.allowances, model), model)
+            if refusal is not None:
+                continue
+            held = True
+        elif access.allowances:
+            # Its allowances are not held: it would have to be admitted on its own.
+            continue
+        provider = exchange.snapshot.providers[access.provider_id]
+        targets += [Target(provider, credential, access) for credential in _credentials(provider, seed)]
+    if not targets:
+        if refusal is not None:
+            raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
+        names = ", ".join(
+            f"{exchange.snapshot.providers[access.provider_id].name} ({_problem(exchange, access)})"
+            for access in exchange.candidates
+        )
+        raise errors.provider_failed(
+            f"No provider can be called: {names}. The platform team has to enter a credential."
+        )
+    exchange.targets = targets
+
+
+def _ordered(exchange: Exchange, seed: str) -> list[Access]:
+    """By rank, then by weight; the same session always gets the same order, so that its prompt cache is kept."""
+    if len(exchange.candidates) == 1:
+        return list(exchange.candidates)
+    providers = exchange.snapshot.providers
+    return sorted(
+        exchange.candidates,
+        key=lambda access: (
+            providers[access.provider_id].rank,
+            -_score(seed, str(access.provider_id), access.weight),
+        ),
+    )
+
+
+def _credentials(provider: ProviderConfig, seed: str) -> Iterable[CredentialConfig]:
+    usable = [credential for credential in provider.credentials if not credential.problem]
+    if not PROVIDERS[provider.kind].needs_credential:
+        return usable[:1] or [CredentialConfig("none", 1.0, "")]
+    if len(usable) < 2:
+        return usable
+    return sorted(usable, key=lambda credential: -_score(seed, credential.name, credential.weight))
+
+
+def _score(seed: str, name: str, weight: float) -> float:
+    """Weighted rendezvous hashing: each name wins a share of the seeds in proportion to its weight."""
+    if weight <= 0:
+        return 0.0
+    digest = hashlib.blake2b(f"{seed}|{name}".encode(), digest_size=8).digest()
+    return weight / -math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
+
+
+def _problem(exchange: Exchange, access: Access) -> str:
+    credentials = exchange.snapshot.providers[access.provider_id].credentials
+    return "; ".join(credential.problem for credential in credentials) or "no credential"

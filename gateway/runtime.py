@@ -1,0 +1,241 @@
+"""The data plane of one process: its snapshot, its book of allowances, its recorder and its connections.
+
+It starts with the server (ASGI lifespan) or with the first request, and follows every change of the configuration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+
+from gateway.exchange import Scope, Target
+from gateway.upstream import Upstream, UpstreamResponse
+from governance import ledger, snapshot
+from governance.domain.access import parse_networks
+from governance.domain.allowance import Book, WindowState
+from governance.snapshot import Snapshot
+from observability import health, live, metrics
+from observability.health import Check
+from observability.recorder import Recorder
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+POLL_SECONDS = 0.25
+"""How often a process looks whether the configuration changed: a revoked key is refused well within a second."""
+REFRESH_SECONDS = 1.0
+"""How often the budgets' figures are read again, so that what other processes spent counts here too."""
+STALE_SECONDS = 15.0
+"""After so long without reading the configuration, `/readyz` says so."""
+MAX_ABANDONED = 200
+"""Streams read to their end after their client left; more are given up and estimated."""
+ABANDONED_SECONDS = 300.0
+"""How long such a stream is read at most."""
+
+
+class Gateway:
+    """Everything that a request needs and that outlives it."""
+
+    def __init__(self) -> None:
+        configured = settings.COMPTROLLER
+        self.pepper: str = configured["COMPTROLLER_KEY_PEPPER"]
+        self.max_body_bytes: int = configured["COMPTROLLER_MAX_BODY_BYTES"]
+        self.max_header_bytes: int = configured["COMPTROLLER_MAX_HEADER_BYTES"]
+        self.snapshot: Snapshot = snapshot.EMPTY
+        self.book = Book()
+        self.recorder = Recorder(listeners=(live.publish, metrics.observe), on_posted=self._posted)
+        self.upstream = Upstream(
+            connect_timeout=configured["COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT"],
+            read_timeout=configured["COMPTROLLER_UPSTREAM_READ_TIMEOUT"],
+            allow_private=configured["COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS"],
+        )
+        self._proxies = parse_networks(configured["COMPTROLLER_TRUSTED_PROXIES"])
+        # One thread, so that the configuration is always read over the same database connection.
+        self._reader = ThreadPoolExecutor(1, "configuration")
+        self._loop = asyncio.get_running_loop()
+        self._follower: asyncio.Task[None] | None = None
+        self._read_at = 0.0
+        self._problem = "not read yet"
+        self._abandoned: dict[UpstreamResponse, asyncio.TimerHandle] = {}
+        self._rejected: dict[tuple[str, str], str] = {}
+
+    async def start(self) -> None:
+        """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
+        live.bind(self._loop)
+        self.recorder.start()
+        health.register("configuration", self._configuration_check)
+        health.register("recorder", self._recorder_check)
+        health.register("providers", self._providers_check)
+        await self._follow_once()
+        self._follower = self._loop.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Write what is recorded and close every connection."""
+        if self._follower is not None:
+            self._follower.cancel()
+        await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
+        await self.upstream.close()
+        await self._loop.run_in_executor(self._reader, connections.close_all)
+        self._reader.shutdown(wait=False)
+
+    def client_ip(self, scope: Scope) -> str | None:
+        """The client's address; X-Forwarded-For is believed only from the proxies that the settings name."""
+        client = scope.get("client")
+        address: str | None = client[0] if client else None
+        if not self._proxies:
+            return _valid_ip(address)
+        forwarded = [
+            part.strip()
+            for name, value in scope["headers"]
+            if name == b"x-forwarded-for"
+            for part in value.decode("latin-1").split(",")
+        ]
+        while (
+            forwarded
+            and _valid_ip(address)
+            and any(ipaddress.ip_address(address or "") in network for network in self._proxies)
+        ):
+            address = forwarded.pop()
+        return _valid_ip(address)
+
+    def stream_started(self) -> None:
+        metrics.stream_started()
+
+    def stream_ended(self, response: UpstreamResponse) -> None:
+        metrics.stream_ended()
+        timer = self._abandoned.pop(response, None)
+        if timer is not None:
+            timer.cancel()
+
+    def give_up_later(self, response: UpstreamResponse) -> None:
+        """A stream's client left: read on for its usage, within bounds of number and time."""
+        if len(self._abandoned) >= MAX_ABANDONED:
+            response.abort()
+        elif response not in self._abandoned:
+            self._abandoned[response] = self._loop.call_later(ABANDONED_SECONDS, response.abort)
+
+    def credential_rejected(self, target: Target, status: int) -> None:
+        """Remember for `/readyz` that a provider does not accept our credential."""
+        self._rejected[target.provider.name, target.credential.name] = (
+            f"rejected with {status} at {datetime.now(UTC):%H:%M:%S} UTC"
+        )
+        metrics.credential_rejected(target.provider.name)
+
+    async def _follow(self) -> None:
+        refreshed = time.monotonic()
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._follow_once()
+            if time.monotonic() - refreshed >= REFRESH_SECONDS and self.snapshot.version:
+                refreshed = time.monotonic()
+                await self._refresh_figures()
+
+    async def _follow_once(self) -> None:
+        try:
+            version = await self._read(snapshot.current_version)
+            if version != self.snapshot.version:
+                fresh = await self._read(lambda: snapshot.load(datetime.now(UTC)))
+                self.book.configure(fresh.allowances.values(), fresh.figures, datetime.now(UTC))
+                self.snapshot = fresh
+                self._rejected.clear()
+            self._read_at, self._problem = time.monotonic(), ""
+        except Exception as error:
+            # Requests go on with the configuration that is known; /readyz and the log say that it is not followed.
+            if not self._problem:
+                log.exception("The configuration cannot be read")
+            self._problem = f"{type(error).__name__}: {error}"
+
+    async def _refresh_figures(self) -> None:
+        posts = self.book.posts
+        try:
+            figures = await self._read(lambda: ledger.figures(datetime.now(UTC)))
+        except Exception as error:
+            self._problem = f"{type(error).__name__}: {error}"
+            return
+        self.book.load(figures, posts=posts)
+
+    async def _read(self, read: Callable[[], _T]) -> _T:
+        def with_fresh_connection() -> _T:
+            close_old_connections()
+            return read()
+
+        return await self._loop.run_in_executor(self._reader, with_fresh_connection)
+
+    def _posted(self, windows: list[WindowState]) -> None:
+        """Called in the recorder's thread after a batch was committed."""
+        self._loop.call_soon_threadsafe(self.book.posted, windows)
+
+    def _configuration_check(self) -> Check:
+        if not self.snapshot.version:
+            return Check(False, f"not read yet: {self._problem}")
+        age = time.monotonic() - self._read_at
+        if age > STALE_SECONDS:
+            return Check(False, f"not followed for {age:.0f} s: {self._problem}")
+        return Check(True, f"version {self.snapshot.version}, {len(self.snapshot.secrets)} secrets")
+
+    def _recorder_check(self) -> Check:
+        state = self.recorder.state()
+        return Check(
+            self.recorder.accepting and not state.last_error,
+            state.last_error or f"{state.pending} rows waiting",
+        )
+
+    def _providers_check(self) -> Check:
+        problems = [
+            f"{provider.name}/{credential.name}: {credential.problem}"
+            for provider in self.snapshot.providers.values()
+            for credential in provider.credentials
+            if credential.problem
+        ]
+        problems += [
+            f"{provider}/{credential}: {what}" for (provider, credential), what in self._rejected.items()
+        ]
+        if not self.snapshot.providers:
+            return Check(False, "no active provider")
+        return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active")
+
+
+def _valid_ip(address: str | None) -> str | None:
+    try:
+        return str(ipaddress.ip_address(address)) if address else None
+    except ValueError:
+        return None
+
+
+_gateway: Gateway | None = None
+_starting: asyncio.Lock | None = None
+
+
+async def current() -> Gateway:
+    """The process's gateway, started on first use where the server has no lifespan (Daphne in development)."""
+    return _gateway if _gateway is not None else await start()
+
+
+async def start() -> Gateway:
+    """Start the process's gateway; a second call returns the first one's."""
+    global _gateway, _starting
+    if _starting is None:
+        _starting = asyncio.Lock()
+    async with _starting:
+        if _gateway is None:
+            gateway = Gateway()
+            await gateway.start()
+            _gateway = gateway
+        return _gateway
+
+
+async def stop() -> None:
+    """Stop the process's gateway where it was started."""
+    global _gateway, _starting
+    gateway, _gateway, _starting = _gateway, None, None
+    if gateway is not None:
+        await gateway.stop()

@@ -1,0 +1,203 @@
+"""Step 7: price what was used, give the holds back, complete the record: exactly once, on every way out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import msgspec
+
+from gateway.exchange import Attempt, Exchange
+from gateway.wire import tokens
+from governance.domain.access import Access
+from governance.domain.allowance import Allowance
+from governance.domain.money import usd_string
+from governance.domain.pricing import Cost
+from governance.domain.usage import Usage
+from governance.ledger import Posting
+from governance.snapshot import applicable
+
+_QUALITY_ORDER = ("exact", "reconciled", "estimated", "unpriced")
+"""A request is as certain as the least certain of its attempts."""
+
+
+def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
+    """Complete the record and hand it over. Later calls do nothing: the first way out wins."""
+    if exchange.finished:
+        return
+    exchange.finished = True
+    record = exchange.record
+    now = time.monotonic()
+    record.finished_at = datetime.now(UTC)
+    record.status = "cancelled" if exchange.client_gone and status != "refused" else status
+    record.http_status = http_status
+    record.latency_ms = round((now - exchange.started) * 1000, 3)
+    if exchange.first_content is not None:
+        record.ttft_ms = round((exchange.first_content - exchange.started) * 1000, 3)
+    record.gateway_overhead_us = max(
+        0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000)
+    )
+    qualities = ["exact"]
+    for attempt in exchange.attempts:
+        qualities.append(_account(exchange, attempt))
+    record.cost_quality = max(qualities, key=_QUALITY_ORDER.index)
+    used = _tokens_used(exchange)
+    _release(exchange, used)
+    exchange.gateway.recorder.put(record, _posting(exchange, used))
+
+
+def cost_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """What the finished request cost, for an answer whose headers are not sent yet."""
+    if not exchange.billable:
+        return []
+    record = exchange.record
+    return [
+        (b"x-comptroller-cost-usd", usd_string(record.cost_nano_usd).encode()),
+        (b"x-comptroller-model", record.model.encode("ascii", "replace")),
+    ]
+
+
+def _tokens_used(exchange: Exchange) -> int:
+    """Every token of the request: what token limits count."""
+    record = exchange.record
+    return (
+        record.input_tokens
+        + record.output_tokens
+        + record.cache_read_tokens
+        + record.cache_write_5m_tokens
+        + record.cache_write_1h_tokens
+    )
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+def error_type(body: bytes) -> str:
+    """The type inside an Anthropic error body, or `api_error` where it has none."""
+    try:
+        return msgspec.json.decode(body, type=_Envelope).error.type[:64] or "api_error"
+    except msgspec.MsgspecError:
+        return "api_error"
+
+
+def _account(exchange: Exchange, attempt: Attempt) -> str:
+    """Add one attempt's usage and cost to the record; returns how certain its cost is."""
+    record = exchange.record
+    target = attempt.target
+    record.provider, record.provider_credential = target.provider.name, target.credential.name
+    record.provider_request_id = attempt.provider_request_id
+    usage, quality = _usage(exchange, attempt)
+    metered = attempt.metered
+    entry: dict[str, object] = {
+        "provider": target.provider.name,
+        "credential": target.credential.name,
+        "status": attempt.status,
+        "started_ms": round((attempt.started - exchange.started) * 1000, 3),
+        "latency_ms": round((attempt.ended - attempt.started) * 1000, 3),
+        "tokens": usage.total_tokens if usage else 0,
+        "cost_nano_usd": 0,
+    }
+    if attempt.error:
+        entry["error"] = attempt.error
+    if attempt.provider_request_id:
+        entry["provider_request_id"] = attempt.provider_request_id
+    record.attempts.append(entry)
+    if usage is None:
+        return "exact"
+    model = (metered.model if metered else "") or record.model_requested
+    cost = _cost(exchange, attempt, model, usage)
+    entry["cost_nano_usd"] = cost.nano_usd
+    record.model = model[:200]
+    record.cost_nano_usd += cost.nano_usd
+    record.price_id = cost.price_id
+    record.input_tokens += usage.input_tokens
+    record.output_tokens += usage.output_tokens
+    record.thinking_tokens += usage.thinking_tokens
+    record.cache_read_tokens += usage.cache_read_tokens
+    record.cache_write_5m_tokens += usage.cache_write_5m_tokens
+    record.cache_write_1h_tokens += usage.cache_write_1h_tokens
+    record.web_searches += usage.web_searches
+    record.speed, record.inference_geo, record.service_tier = (
+        usage.speed,
+        usage.inference_geo,
+        usage.service_tier,
+    )
+    record.iterations = [asdict(step) for step in usage.iterations]
+    if metered is not None:
+        record.stop_reason = metered.stop_reason[:32]
+        record.tool_calls = dict(metered.tool_calls)
+        record.lines_added, record.lines_removed = metered.lines_added, metered.lines_removed
+    return quality if cost.quality == "exact" else cost.quality
+
+
+def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
+    """What the attempt used, and whether the provider said so (`exact`) or it is worked out here (`estimated`)."""
+    metered = attempt.metered
+    if not exchange.billable or metered is None or (attempt.status or 500) >= 300:
+        return None, "exact"
+    if metered.usage is not None and (metered.complete or metered.stop_reason):
+        return metered.usage, "exact"
+    if metered.error_type and metered.usage is None:
+        return None, "exact"
+    output = tokens.estimate_output(attempt.content_bytes)
+    if metered.usage is not None:
+        # The stream broke off: its start said the input exactly, the output is what had come so far.
+        known = metered.usage
+        return replace(known, output_tokens=max(known.output_tokens, output)), "estimated"
+    return Usage(input_tokens=tokens.estimate_input(len(exchange.body)), output_tokens=output), "estimated"
+
+
+def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cost:
+    metered = attempt.metered
+    free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
+    return exchange.snapshot.prices.charge(
+        attempt.platform, model, usage, exchange.record.started_at, free=free
+    )
+
+
+def _access(exchange: Exchange) -> Access | None:
+    return exchange.attempts[-1].target.access if exchange.attempts else None
+
+
+def _release(exchange: Exchange, used: int) -> None:
+    """Give every hold back and count the charge against what the served model falls under."""
+    book, record, grant = exchange.gateway.book, exchange.record, exchange.grant
+    for hold in exchange.holds:
+        book.release(hold)
+    if grant is None or not record.model or not exchange.billable:
+        return
+    access = _access(exchange)
+    allowances: list[Allowance] = [*grant.allowances]
+    if exchange.project is not None:
+        allowances += exchange.project.allowances
+    if access is not None:
+        allowances += access.allowances
+    book.charge(applicable(allowances, record.model), record.started_at, record.cost_nano_usd, used)
+
+
+def _posting(exchange: Exchange, used: int) -> Posting | None:
+    """The ledger's row; None where nothing was used."""
+    record, grant, access = exchange.record, exchange.grant, _access(exchange)
+    if grant is None or not record.model or not exchange.billable:
+        return None
+    return Posting(
+        id=record.id,
+        occurred_at=record.started_at,
+        customer_id=grant.customer_id,
+        team_id=grant.team_id,
+        project_id=record.project_id,
+        developer_id=grant.developer_id,
+        virtual_key_id=grant.key_id,
+        provider_access_id=access.id if access else None,
+        model=record.model,
+        amount_nano_usd=record.cost_nano_usd,
+        tokens=used,
+        price_id=record.price_id,
+        client=record.client,
+    )

@@ -1,0 +1,203 @@
+"""The HTTP client towards providers, behind four methods: `open`, `read`, `read_all`, `close`.
+
+aiohttp's exceptions end here: everything becomes an `UpstreamError` with a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from gateway.providers.base import UpstreamRequest
+
+_T = TypeVar("_T")
+
+
+class UpstreamError(Exception):
+    """The provider could not be reached, did not answer, or broke off; the message says which."""
+
+
+class PrivateAddress(UpstreamError):
+    """The provider's address is on loopback or a private network and that is not allowed."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} is a loopback or private address. Set COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 to allow such providers"
+        )
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is reachable from everywhere."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return ip.is_global and not ip.is_multicast
+
+
+class _PublicResolver(AbstractResolver):
+    """Resolves names and refuses private addresses at connect time: a name that changes its address gains nothing."""
+
+    def __init__(self) -> None:
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if not all(is_public(result["host"]) for result in found):
+            raise PrivateAddress(host)
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class UpstreamResponse:
+    """A provider's answer: status and headers now, the body as it comes."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._inflate: Any = None
+        self.status = response.status
+        self.headers: tuple[tuple[bytes, bytes], ...] = tuple((k.lower(), v) for k, v in response.raw_headers)
+        self.content_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding in {"gzip", "x-gzip", "deflate"}:
+            # Asked for identity all the same: what is sent on is the plain form.
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            self.headers = tuple(
+                h for h in self.headers if h[0] not in {b"content-encoding", b"content-length"}
+            )
+        elif encoding not in {"identity", ""}:
+            response.close()
+            raise UpstreamError(f"it answered with content-encoding {encoding}, which was not asked for")
+
+    def header(self, name: bytes) -> bytes | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+    async def read(self) -> bytes:
+        """The next bytes as they arrive; empty at the end. Raises UpstreamError where the answer breaks off."""
+        while True:
+            chunk = await _translated(self._response.content.readany)
+            if self._inflate is None or not chunk:
+                return chunk
+            try:
+                if plain := self._inflate.decompress(chunk):
+                    return bytes(plain)
+            except zlib.error as error:
+                raise UpstreamError(f"its compressed answer is broken ({error})") from None
+
+    async def read_all(self, limit: int) -> bytes:
+        """The whole body. Raises UpstreamError where it is larger than `limit` bytes or breaks off."""
+        parts: list[bytes] = []
+        size = 0
+        while chunk := await self.read():
+            size += len(chunk)
+            if size > limit:
+                raise UpstreamError(f"its answer is larger than {limit:,} bytes")
+            parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Give the connection back where the answer was read to its end, else close it."""
+        if self._response.content.is_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+    def abort(self) -> None:
+        """Close the connection at once; a `read` under way ends with UpstreamError."""
+        self._response.content.set_exception(UpstreamError("given up: the client is gone"))
+        self._response.close()
+
+
+class Upstream:
+    """Connection pools to all providers of one process."""
+
+    def __init__(self, *, connect_timeout: float, read_timeout: float, allow_private: bool) -> None:
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect_timeout, connect=None, sock_read=read_timeout
+        )
+        self._allow_private = allow_private
+        self._open: dict[bool, aiohttp.ClientSession] = {}
+
+    async def open(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request and wait for status and headers. Raises UpstreamError."""
+        private = request.private or self._allow_private
+        host = urlsplit(request.url).hostname or ""
+        if not private and _is_literal(host) and not is_public(host):
+            raise PrivateAddress(host)
+        session = self._session(private)
+        response = await _translated(
+            lambda: session.post(
+                request.url, data=request.body, headers=request.headers, allow_redirects=False
+            )
+        )
+        return UpstreamResponse(response)
+
+    async def close(self) -> None:
+        for session in self._open.values():
+            await session.close()
+
+    def _session(self, private: bool) -> aiohttp.ClientSession:
+        session = self._open.get(private)
+        if session is None:
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                ttl_dns_cache=60,
+                # Below the idle time-outs of the usual load balancers, so that a connection is rarely closed under a request.
+                keepalive_timeout=20,
+                resolver=ThreadedResolver() if private else _PublicResolver(),
+            )
+            session = self._open[private] = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                read_bufsize=256 * 1024,
+                max_line_size=64 * 1024,
+                max_field_size=64 * 1024,
+            )
+        return session
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _translated(call: Callable[[], Awaitable[_T]]) -> _T:
+    try:
+        return await call()
+    except UpstreamError:
+        raise
+    except aiohttp.ClientConnectorCertificateError:
+        raise UpstreamError("its TLS certificate was not accepted") from None
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, PrivateAddress):
+            raise error.os_error from None
+        raise UpstreamError(f"it could not be reached ({error.strerror or error.os_error})") from None
+    except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError, TimeoutError):
+        raise UpstreamError("it did not answer in time") from None
+    except aiohttp.ServerDisconnectedError:
+        raise UpstreamError("it closed the connection without an answer") from None
+    except aiohttp.ClientPayloadError:
+        raise UpstreamError("its answer broke off") from None
+    except aiohttp.ClientResponseError as error:
+        raise UpstreamError(f"its answer is not HTTP ({error.message[:200]})") from None
+    except (aiohttp.ClientError, ssl.SSLError, OSError, asyncio.IncompleteReadError) as error:
+        raise UpstreamError(f"the connection failed ({type(error).__name__})") from None

@@ -1,0 +1,277 @@
+"""The configuration as frozen values: what a gateway process decides with, read from the database at once.
+
+Every change raises `ConfigurationVersion` in its own transaction, so a process that polls `current_version` and loads
+again when it moved follows any change, by whatever program it was made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from django.db import transaction
+
+from governance import ledger
+from governance.catalog import price_book
+from governance.domain.access import Access, Grant, ProjectRef, SecretGrant, matches, parse_networks
+from governance.domain.allowance import Allowance, Enforcement, Unit, WindowState
+from governance.domain.pricing import PriceBook
+from governance.encryption import CannotDecrypt
+from governance.models import (
+    Budget,
+    ConfigurationVersion,
+    Customer,
+    KeySecret,
+    Project,
+    Provider,
+    ProviderAccess,
+    ProviderCredential,
+    RateLimit,
+    VirtualKey,
+)
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialConfig:
+    """One credential of a provider; `problem` says why it cannot be used, empty where it can."""
+
+    name: str
+    weight: float
+    secret: str = field(repr=False)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One active provider with its active credentials."""
+
+    id: int
+    name: str
+    kind: str
+    base_url: str
+    rank: int
+    credentials: tuple[CredentialConfig, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the data plane knows, as of one version of the configuration."""
+
+    version: int
+    secrets: Mapping[str, SecretGrant]
+    """By public id."""
+    providers: Mapping[int, ProviderConfig]
+    projects: Mapping[tuple[int, str], ProjectRef]
+    """By customer and lower-case name."""
+    directories: Mapping[int, tuple[tuple[str, ProjectRef], ...]]
+    """By customer: patterns of working directories."""
+    prices: PriceBook
+    allowances: Mapping[str, Allowance]
+    figures: Mapping[int, WindowState]
+    """What each budget had settled when this was read, by budget id."""
+
+
+EMPTY = Snapshot(0, {}, {}, {}, {}, PriceBook(()), {}, {})
+
+
+def current_version() -> int:
+    """The configuration's version; one indexed read."""
+    return ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
+
+
+def load(now: datetime) -> Snapshot:
+    """Read the whole configuration in one transaction."""
+    with transaction.atomic():
+        version = current_version()
+        budgets = list(
+            Budget.objects.filter(is_active=True).select_related(
+                "customer",
+                "team",
+                "project",
+                "developer",
+                "virtual_key",
+                "provider_access__virtual_key",
+                "provider_access__provider",
+            )
+        )
+        by_target: dict[tuple[str, int], list[Allowance]] = defaultdict(list)
+        for budget in budgets:
+            by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(_budget_allowance(budget))
+        for limit in RateLimit.objects.filter(is_active=True).select_related(
+            "customer",
+            "team",
+            "project",
+            "developer",
+            "virtual_key",
+            "provider_access__virtual_key",
+            "provider_access__provider",
+        ):
+            by_target[limit.scope, getattr(limit, f"{limit.scope}_id")].append(_rate_allowance(limit))
+        projects = {
+            project.pk: (
+                project,
+                ProjectRef(
+                    project.pk, project.name, project.team_id, tuple(by_target["project", project.pk])
+                ),
+            )
+            for project in Project.objects.filter(is_active=True)
+        }
+        directories: dict[int, list[tuple[str, ProjectRef]]] = defaultdict(list)
+        for project, ref in projects.values():
+            directories[project.customer_id] += [(pattern, ref) for pattern in project.directories]
+        return Snapshot(
+            version=version,
+            secrets=_secrets(by_target, {pk: ref for pk, (_, ref) in projects.items()}),
+            providers=_providers(),
+            projects={(project.customer_id, project.name.lower()): ref for project, ref in projects.values()},
+            directories={customer: tuple(patterns) for customer, patterns in directories.items()},
+            prices=price_book(),
+            allowances={allowance.key: allowance for group in by_target.values() for allowance in group},
+            figures=ledger.figures(now, budgets),
+        )
+
+
+def applicable(allowances: Iterable[Allowance], model: str) -> list[Allowance]:
+    """Those that count requests for this model."""
+    return [allowance for allowance in allowances if not allowance.models or matches(allowance.models, model)]
+
+
+def _secrets(
+    by_target: Mapping[tuple[str, int], list[Allowance]], projects: Mapping[int, ProjectRef]
+) -> dict[str, SecretGrant]:
+    accesses: dict[int, list[Access]] = defaultdict(list)
+    for row in ProviderAccess.objects.all():
+        accesses[row.virtual_key_id].append(
+            Access(
+                row.pk,
+                row.provider_id,
+                tuple(row.model_patterns),
+                row.weight,
+                tuple(by_target.get(("provider_access", row.pk), ())),
+            )
+        )
+    grants = {
+        key.pk: _grant(key, tuple(accesses.get(key.pk, ())), by_target, projects)
+        for key in VirtualKey.objects.select_related("team__customer", "developer").iterator(chunk_size=5000)
+    }
+    return {
+        secret.public_id: SecretGrant(secret.digest, grants[secret.virtual_key_id], secret.valid_until)
+        for secret in KeySecret.objects.iterator(chunk_size=5000)
+    }
+
+
+def _grant(
+    key: VirtualKey,
+    accesses: tuple[Access, ...],
+    by_target: Mapping[tuple[str, int], list[Allowance]],
+    projects: Mapping[int, ProjectRef],
+) -> Grant:
+    team, customer, developer = key.team, key.team.customer, key.developer
+    targets = [
+        ("customer", customer.pk),
+        ("team", team.pk),
+        ("developer", key.developer_id or 0),
+        ("virtual_key", key.pk),
+    ]
+    return Grant(
+        key_id=key.pk,
+        key_name=key.name,
+        customer_id=customer.pk,
+        customer_name=customer.name,
+        team_id=team.pk,
+        team_name=team.name,
+        developer_id=key.developer_id,
+        developer_name=developer.email if developer else "",
+        project=projects.get(key.project_id) if key.project_id else None,
+        models=tuple(key.model_patterns),
+        networks=parse_networks(key.allowed_ips),
+        accesses=accesses,
+        allowances=tuple(allowance for target in targets for allowance in by_target.get(target, ())),
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+        inactive=_inactive(key),
+        refuse_unpriced=customer.unpriced_policy == Customer.UnpricedPolicy.REFUSE,
+        contact=customer.contact,
+    )
+
+
+def _inactive(key: VirtualKey) -> str:
+    if not key.team.customer.is_active:
+        return f"customer {key.team.customer.name}"
+    if not key.team.is_active:
+        return f"team {key.team.name}"
+    if key.developer and not key.developer.is_active:
+        return f"developer {key.developer}"
+    return ""
+
+
+def _providers() -> dict[int, ProviderConfig]:
+    credentials: dict[int, list[CredentialConfig]] = defaultdict(list)
+    for row in ProviderCredential.objects.filter(is_active=True):
+        secret, problem = _secret_of(row)
+        credentials[row.provider_id].append(CredentialConfig(row.name, row.weight, secret, problem))
+    return {
+        row.pk: ProviderConfig(
+            row.pk, row.name, row.kind, row.base_url.rstrip("/"), row.rank, tuple(credentials[row.pk])
+        )
+        for row in Provider.objects.filter(is_active=True)
+    }
+
+
+def _secret_of(credential: ProviderCredential) -> tuple[str, str]:
+    """(secret, problem). The named environment variable (or NAME_FILE) wins over a stored secret."""
+    name = credential.secret_env
+    if name and (value := os.environ.get(name)):
+        return value, ""
+    if name and (path := os.environ.get(f"{name}_FILE")):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), ""
+        except OSError as error:
+            return "", f"{name}_FILE cannot be read: {error.strerror}"
+    try:
+        secret: str = ProviderCredential._meta.get_field("secret").reveal(credential)  # type: ignore[union-attr]
+    except CannotDecrypt as error:
+        return "", str(error)
+    if secret:
+        return secret, ""
+    return "", f"the environment variable {name} is not set" if name else "no secret is stored"
+
+
+def _budget_allowance(budget: Budget) -> Allowance:
+    return Allowance(
+        key=f"budget:{budget.pk}",
+        id=budget.pk,
+        unit=Unit.USD,
+        limit=budget.limit_nano_usd,
+        scope=budget.scope,
+        target=str(budget.target),
+        name=str(budget),
+        enforcement=Enforcement(budget.enforcement),
+        models=tuple(budget.model_patterns),
+        period=ledger.period_of(budget),
+        definition=ledger.definition(budget),
+        shared=budget.scope not in {"virtual_key", "provider_access"},
+    )
+
+
+def _rate_allowance(limit: RateLimit) -> Allowance:
+    seconds = _SECONDS.get(limit.per, 0)
+    return Allowance(
+        key=f"rate:{limit.pk}",
+        id=limit.pk,
+        unit=Unit(limit.unit),
+        limit=limit.limit,
+        scope=limit.scope,
+        target=str(limit.target),
+        name=str(limit),
+        models=tuple(limit.model_patterns),
+        seconds=seconds,
+        definition=f"{limit.unit}/{seconds}/{limit.scope}/{sorted(limit.model_patterns)}",
+        shared=limit.scope not in {"virtual_key", "provider_access"},
+    )
