@@ -149,6 +149,16 @@ class HourlyUsage(models.Model):
         return f"{self.hour:%Y-%m-%d %H:00} {self.team} {self.model}"
 
 
+class ChangedHour(models.Model):
+    """An hour whose rows changed since its roll-up; written in the transaction of the change, so none is ever missed."""
+
+    hour = models.DateTimeField(primary_key=True, help_text="Start of the hour, UTC.")
+    token = models.CharField(max_length=16, help_text="Another one with each change: a roll-up removes the mark it began with, and no later one.")
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00}"
+
+
 class LogExport(models.Model):
     """One export of the request log to files: on demand or by schedule."""
 
@@ -175,6 +185,7 @@ class LogExport(models.Model):
     error = models.TextField(blank=True, editable=False)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
+    claimed_at = models.DateTimeField(null=True, editable=False, help_text="Last sign of life of the worker that writes it.")
     finished_at = models.DateTimeField(null=True, editable=False)
 
     objects = ExportQuerySet.as_manager()

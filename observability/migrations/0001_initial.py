@@ -17,6 +17,13 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='ChangedHour',
+            fields=[
+                ('hour', models.DateTimeField(help_text='Start of the hour, UTC.', primary_key=True, serialize=False)),
+                ('token', models.CharField(help_text='Another one with each change: a roll-up removes the mark it began with, and no later one.', max_length=16)),
+            ],
+        ),
+        migrations.CreateModel(
             name='HourlyUsage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -131,6 +138,7 @@ class Migration(migrations.Migration):
                 ('path', models.CharField(blank=True, editable=False, help_text='Relative to the exports folder.', max_length=300)),
                 ('error', models.TextField(blank=True, editable=False)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
+                ('claimed_at', models.DateTimeField(editable=False, help_text='Last sign of life of the worker that writes it.', null=True)),
                 ('finished_at', models.DateTimeField(editable=False, null=True)),
                 ('customer', models.ForeignKey(blank=True, help_text='Empty exports every customer.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='governance.customer')),
                 ('requested_by', models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),

@@ -1,0 +1,106 @@
+"""What `/metrics` shows: the whole registry of this process, or of all of them, and the state of the budgets."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from django.db import DatabaseError
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from governance import ledger
+from governance.models import Budget
+
+BUDGET_CACHE_S = 15.0
+MAX_BUDGETS = 1_000
+_SCOPES = ("customer", "team", "project")
+"""Budgets of single keys and developers are no labels: their number is not bounded."""
+
+Figure = tuple[int, str, int, int]
+"""Budget id, label, limit and spent in nano-dollars."""
+
+
+class BudgetCollector(Collector):
+    """Limit, spent and held of each active budget of a customer, team or project, in USD."""
+
+    def __init__(self) -> None:
+        self.held: Callable[[], Mapping[int, int]] | None = None
+        """Nano-dollars held by running requests, by budget id; given by the data plane."""
+        self._lock = threading.Lock()
+        self._figures: list[Figure] = []
+        self._read_at = float("-inf")
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Names only: registering must not read the database."""
+        return list(_families())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        limit, spent, held = _families()
+        holds = self.held() if self.held else None
+        for budget_id, label, limit_nano_usd, spent_nano_usd in self._current():
+            limit.add_metric([label], limit_nano_usd / 1e9)
+            spent.add_metric([label], spent_nano_usd / 1e9)
+            if holds is not None:
+                held.add_metric([label], holds.get(budget_id, 0) / 1e9)
+        yield from (limit, spent, held)
+
+    def forget(self) -> None:
+        """Read the budgets anew at the next scrape."""
+        self._read_at = float("-inf")
+
+    def _current(self) -> list[Figure]:
+        """The figures, at most 15 s old; one scrape at a time reads them."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= BUDGET_CACHE_S:
+                try:
+                    self._figures = _read()
+                except DatabaseError:
+                    self._figures = []  # an absent series is honest, an old figure is not
+                self._read_at = time.monotonic()
+            return self._figures
+
+
+BUDGETS = BudgetCollector()
+REGISTRY.register(BUDGETS)
+
+
+def render() -> bytes:
+    """The text of a scrape. Costs milliseconds and may read the database: call it off the event loop."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(BUDGETS)
+    return generate_latest(registry)
+
+
+def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    return (
+        GaugeMetricFamily("comptroller_budget_limit_usd", "Limit of the budget in USD.", labels=["budget"]),
+        GaugeMetricFamily("comptroller_budget_spent_usd", "Spent in its current period in USD.", labels=["budget"]),
+        GaugeMetricFamily("comptroller_budget_held_usd", "Held by running requests in USD.", labels=["budget"]),
+    )
+
+
+def _read() -> list[Figure]:
+    budgets = list(
+        Budget.objects.filter(is_active=True, scope__in=_SCOPES)
+        .select_related("customer", "team__customer", "project__customer")
+        .order_by("pk")[:MAX_BUDGETS]
+    )
+    states = ledger.figures(datetime.now(UTC), budgets)
+    figures: list[Figure] = []
+    labels: set[str] = set()
+    for budget in budgets:
+        label = str(budget)
+        if label in labels:  # two series of one name would make the whole scrape invalid
+            label = f"{label} #{budget.pk}"
+        labels.add(label)
+        figures.append((budget.pk, label, budget.limit_nano_usd, states[budget.pk].settled))
+    return figures

@@ -1,0 +1,180 @@
+"""Prometheus metrics of the data plane (SPEC's names), counted from each committed batch, off the request
+path.
+
+Label values are bounded: providers, teams and models come from the configuration and the price catalog,
+everything else is `other`. Keys and developers are no labels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from django.db import DatabaseError
+from prometheus_client import Counter, Gauge, Histogram
+
+from governance.models import Price
+from observability.records import RequestRecord
+
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+REQUESTS = Counter("comptroller_requests", "Requests that ended.", ["provider", "model", "team", "status"])
+TOKENS = Counter("comptroller_tokens", "Tokens by class.", ["provider", "model", "team", "class"])
+COST = Counter("comptroller_cost_usd", "Cost in USD.", ["provider", "model", "team"])
+DURATION = Histogram("comptroller_request_duration_seconds", "Start to end of admitted requests.", buckets=SECONDS)
+FIRST_TOKEN = Histogram("comptroller_time_to_first_token_seconds", "Start to the first content byte.", buckets=SECONDS)
+OVERHEAD = Histogram(
+    "comptroller_overhead_seconds",
+    "Time of the gateway itself in a request.",
+    buckets=(0.0001, 0.00025, 0.0005, 0.00075, 0.001, 0.0015, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+)
+ERRORS = Counter("comptroller_errors", "Requests that failed after admission.", ["provider", "type"])
+REFUSALS = Counter("comptroller_refusals", "Requests that the gateway refused, by error type.", ["reason"])
+CACHE_RATIO = Gauge(
+    "comptroller_cache_tokens_ratio",
+    "Prompt-cache hit rate: cache reads among all prompt tokens of the last 15 minutes.",
+    multiprocess_mode="mostrecent",
+)
+FAILOVERS = Counter("comptroller_failovers", "Requests that went on to another target.", ["from", "to", "reason"])
+UNPRICED = Counter("comptroller_unpriced_requests", "Requests charged at the dearest rate for want of a price.")
+ACTIVE_STREAMS = Gauge("comptroller_active_streams", "Answers being relayed now.", multiprocess_mode="livesum")
+PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["provider"], multiprocess_mode="livemin")
+CREDENTIALS_REJECTED = Counter(
+    "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
+)
+PENDING = Gauge("comptroller_spool_records", "Records not in the database yet.", multiprocess_mode="livesum")
+FLUSH_SECONDS = Histogram(
+    "comptroller_log_flush_seconds",
+    "Writing one batch of the log and the ledger.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 20),
+)
+
+TOKEN_CLASSES = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_tokens",
+    "cache_write_5m": "cache_write_5m_tokens",
+    "cache_write_1h": "cache_write_1h_tokens",
+}
+ERROR_TYPES = frozenset({
+    "invalid_request_error", "authentication_error", "billing_error", "permission_error", "not_found_error",
+    "request_too_large", "rate_limit_error", "timeout_error", "api_error", "overloaded_error",
+})  # fmt: skip
+"""Anthropic's, which are ours too."""
+_MODELS_EVERY_S = 60.0
+_RATIO_MINUTES = 15
+
+
+def stream_started() -> None:
+    ACTIVE_STREAMS.inc()
+
+
+def stream_ended() -> None:
+    ACTIVE_STREAMS.dec()
+
+
+def credential_rejected(provider: str) -> None:
+    CREDENTIALS_REJECTED.labels(provider).inc()
+
+
+def set_providers(up: Mapping[str, bool]) -> None:
+    """Replace the state of every provider, by name."""
+    for (name,) in [sample for sample in PROVIDER_UP._metrics if sample[0] not in up]:
+        PROVIDER_UP.remove(name)
+    for name, is_up in up.items():
+        PROVIDER_UP.labels(name).set(is_up)
+
+
+class Observer:
+    """Counts batches; one for each process, called in the recorder's thread only."""
+
+    def __init__(self) -> None:
+        self._children: dict[tuple[Any, ...], Any] = {}
+        self._models: frozenset[str] = frozenset()
+        self._models_read_at = float("-inf")
+        self._minutes: deque[tuple[int, int, int]] = deque()
+
+    def __call__(self, batch: Sequence[RequestRecord]) -> None:
+        self._read_models()
+        read = prompt = 0
+        for record in batch:
+            self._count(record)
+            read += record.cache_read_tokens
+            prompt += record.input_tokens + record.cache_read_tokens
+            prompt += record.cache_write_5m_tokens + record.cache_write_1h_tokens
+        self._note_cache(int(time.monotonic() // 60), read, prompt)
+
+    def _count(self, record: RequestRecord) -> None:
+        team = f"{record.customer}/{record.team}" if record.team else ""
+        who = (record.provider, self._model(record.model or record.model_requested), team)
+        self._child(REQUESTS, *who, record.status).inc()
+        for name, attribute in TOKEN_CLASSES.items():
+            if tokens := getattr(record, attribute):
+                self._child(TOKENS, *who, name).inc(tokens)
+        if record.cost_nano_usd > 0:
+            self._child(COST, *who).inc(record.cost_nano_usd / 1e9)
+        if record.cost_quality == "unpriced":
+            UNPRICED.inc()
+        if record.status == "refused":
+            self._child(REFUSALS, _error_type(record)).inc()
+        else:
+            if record.latency_ms is not None:
+                DURATION.observe(record.latency_ms / 1000)
+            if record.ttft_ms is not None:
+                FIRST_TOKEN.observe(record.ttft_ms / 1000)
+        if record.status == "error":
+            self._child(ERRORS, record.provider, _error_type(record)).inc()
+        if record.gateway_overhead_us is not None:
+            OVERHEAD.observe(record.gateway_overhead_us / 1e6)
+        for before, after in pairwise(record.attempts):
+            if (before.get("provider"), before.get("credential")) != (
+                after.get("provider"),
+                after.get("credential"),
+            ):
+                ends = (str(before.get("provider", "")), str(after.get("provider", "")))
+                self._child(FAILOVERS, *ends, str(before.get("status") or "connection")).inc()
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        """The labelled child; kept, since finding it anew costs more than counting."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def _model(self, model: str) -> str:
+        if not model or model in self._models:
+            return model
+        return "other"
+
+    def _read_models(self) -> None:
+        """Models of the price catalog, read once a minute; with the database away the last known ones stay."""
+        now = time.monotonic()
+        if now - self._models_read_at < _MODELS_EVERY_S:
+            return
+        self._models_read_at = now
+        try:
+            self._models = frozenset(Price.objects.values_list("model_id", flat=True).distinct())
+        except DatabaseError:
+            return
+
+    def _note_cache(self, minute: int, read: int, prompt: int) -> None:
+        if self._minutes and self._minutes[-1][0] == minute:
+            _, read_before, prompt_before = self._minutes.pop()
+            read, prompt = read + read_before, prompt + prompt_before
+        self._minutes.append((minute, read, prompt))
+        while self._minutes[0][0] <= minute - _RATIO_MINUTES:
+            self._minutes.popleft()
+        total = sum(entry[2] for entry in self._minutes)
+        CACHE_RATIO.set(sum(entry[1] for entry in self._minutes) / total if total else 0.0)
+
+
+observe = Observer()
+"""The recorder's listener."""
+
+
+def _error_type(record: RequestRecord) -> str:
+    """A provider may answer any type; only known ones become labels."""
+    return record.error_type if record.error_type in ERROR_TYPES else "other"
