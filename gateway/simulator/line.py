@@ -1,0 +1,134 @@
+"""One request's connection: ASGI answers, notice of a client that left, a hand on the socket for faults."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+TRANSPORT = "comptroller.simulator.transport"
+"""Scope extension under which `server.py` hands over the socket's transport."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before the answer was complete."""
+
+
+class Cut(Exception):
+    """Raised to a foreign ASGI server, which closes the connection of a response that did not end."""
+
+
+class Line:
+    """`close()` must be called at the end on every way out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT, {}).get("transport")
+        self._gone = asyncio.Event()
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def body(self, limit: int) -> bytes | None:
+        """The whole request body, or None when it is longer than `limit` bytes. Raises ClientGone."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= limit:
+                parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts) if size <= limit else None
+
+    async def start(self, status: int, headers: Headers) -> None:
+        self._check()
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes, piece: int = 0) -> None:
+        """Part of the body, in pieces of so many bytes if told."""
+        for part in _pieces(data, piece):
+            self._check()
+            await self._send({"type": "http.response.body", "body": part, "more_body": True})
+
+    async def end(self) -> None:
+        self._check()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """A complete answer with its content length."""
+        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the client does."""
+        if seconds > 0:
+            await self._until(self.gone(), seconds)
+
+    async def hold(self, gate: asyncio.Event) -> None:
+        """Wait for the gate to open. Raises ClientGone."""
+        opened = asyncio.ensure_future(gate.wait())
+        left = asyncio.ensure_future(self.gone())
+        try:
+            await asyncio.wait([opened, left], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened.cancel()
+            left.cancel()
+        self._check()
+
+    async def gone(self) -> None:
+        """Returns when the client has closed the connection."""
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+        await self._gone.wait()
+
+    async def cut(self, raw: bytes = b"", *, reset: bool = False) -> None:
+        """Close the connection as it is, after these raw bytes; with a TCP reset if told."""
+        if self._transport is None:
+            raise Cut("the script cuts this answer")
+        if raw:
+            self._transport.write(raw)
+        if reset:
+            self._transport.abort()
+        else:
+            self._transport.close()
+        await self.gone()
+
+    def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def watch(self) -> None:
+        """Notice from now on when the client leaves."""
+        if self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone.set()
+
+    async def _until(self, waited: Awaitable[None], seconds: float) -> None:
+        try:
+            await asyncio.wait_for(waited, seconds)
+        except TimeoutError:
+            return
+        raise ClientGone
+
+    def _check(self) -> None:
+        # A burst never yields to the watcher: the transport itself knows at once.
+        if self._gone.is_set() or (self._transport is not None and self._transport.is_closing()):
+            raise ClientGone
+
+
+def _pieces(data: bytes, size: int) -> Iterable[bytes]:
+    if size <= 0 or len(data) <= size:
+        return (data,)
+    return (data[start : start + size] for start in range(0, len(data), size))
