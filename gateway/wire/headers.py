@@ -1,0 +1,129 @@
+"""Request and answer headers: read them, find the virtual key, and decide which of them travel on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+"""As ASGI gives them: names in lower case, values in latin-1."""
+
+_HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)  # RFC 9110 §7.6.1
+
+_NOT_FORWARDED: Final = _HOP_BY_HOP | {
+    b"accept-encoding",
+    b"authorization",
+    b"content-length",
+    b"cookie",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"via",
+    b"x-api-key",
+    b"x-real-ip",
+}
+_NOT_FORWARDED_PREFIXES: Final = (b"x-comptroller-", b"x-forwarded-")
+
+_NOT_RELAYED: Final = _HOP_BY_HOP | {
+    b"alt-svc",
+    b"content-length",
+    b"date",
+    b"request-id",
+    b"server",
+    b"set-cookie",
+    b"strict-transport-security",
+    b"x-should-retry",
+}
+_NOT_RELAYED_PREFIXES: Final = (b"anthropic-ratelimit-", b"x-comptroller-")
+
+
+class Headers:
+    """A view of raw headers: the first value of each name. Its repr shows names alone, because values are secrets."""
+
+    __slots__ = ("_first", "raw")
+
+    def __init__(self, raw: RawHeaders) -> None:
+        self.raw = list(raw)
+        self._first: dict[str, bytes] = {}
+        for name, value in self.raw:
+            self._first.setdefault(name.decode("latin-1"), value)
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(self._first)}>"
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._first
+
+    def get(self, name: str) -> str | None:
+        """The first value, without the white space around it; None where the header is absent."""
+        value = self._first.get(name)
+        return None if value is None else value.decode("latin-1").strip()
+
+    def getlist(self, name: str) -> list[str]:
+        """Every value, in order."""
+        wanted = name.encode("latin-1")
+        return [value.decode("latin-1").strip() for key, value in self.raw if key == wanted]
+
+
+def secret_from(headers: Headers) -> str | None:
+    """The secret a client presents: `x-comptroller-key` wins, then `Authorization: Bearer`, then `x-api-key`."""
+    if own := headers.get("x-comptroller-key"):
+        return own
+    scheme, _, credential = (headers.get("authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and (credential := credential.strip()):
+        return credential
+    return headers.get("x-api-key") or None
+
+
+def forwardable(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The headers of a request that a provider may see, in order; the provider adds its host and its credential.
+
+    Gone are every credential of the client, what belongs to one connection, what tells where the client sits, and our
+    own. `accept-encoding` becomes `identity`: the answer is relayed byte for byte and its usage read on the way, which
+    a compressed body would hide; every client understands a body that is not compressed.
+    """
+    named = _named_by_connection(headers.raw)
+    kept = [
+        (name, value)
+        for name, value in headers.raw
+        if name not in _NOT_FORWARDED and name not in named and not name.startswith(_NOT_FORWARDED_PREFIXES)
+    ]
+    kept.append((b"accept-encoding", b"identity"))
+    return kept
+
+
+def relayable(headers: RawHeaders, *, keep_length: bool = False) -> list[tuple[bytes, bytes]]:
+    """The headers of a provider's answer that the client may see, names in lower case, in order.
+
+    Gone are the provider's limits and retry hints, which are about our account, its `request-id`, which ours replaces,
+    cookies, what speaks for its host (`alt-svc`, HSTS) and what our server writes itself. `content-encoding` stays with
+    the bytes it describes. `keep_length`: the body is passed on unchanged and whole.
+    """
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(lowered)
+    return [
+        (name, value)
+        for name, value in lowered
+        if (name not in _NOT_RELAYED or (keep_length and name == b"content-length"))
+        and name not in named
+        and not name.startswith(_NOT_RELAYED_PREFIXES)
+    ]
+
+
+def _named_by_connection(raw: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """The headers that a `Connection` header declares to belong to this connection only."""
+    return frozenset(
+        token.strip().lower() for name, value in raw if name == b"connection" for token in value.split(b",")
+    )

@@ -1,0 +1,136 @@
+"""The `usage` objects of one answer merged into one `Usage`.
+
+Rules (CLAUDE_CODE.md §4): counts are cumulative, so the last non-null one of each field stands and none is ever added;
+a zero in a later event is ignored, as the client ignores it; what only the first event tells (the split of cache
+writes by lifetime, tier, geography, speed) is kept from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.wire.text import clean
+from governance.domain.usage import Iteration, Usage
+
+_MOST_TOKENS: Final = 1 << 53
+_MOST_ITERATIONS: Final = 1_000
+
+
+class Reported(msgspec.Struct):
+    """A `usage` object as it arrived. Every type is open: one odd field must not hide the others."""
+
+    input_tokens: Any = None
+    output_tokens: Any = None
+    cache_read_input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_creation: Any = None
+    output_tokens_details: Any = None
+    server_tool_use: Any = None
+    service_tier: Any = None
+    inference_geo: Any = None
+    speed: Any = None
+    iterations: Any = None
+
+
+class Tally:
+    """Absorbs what is reported, in order; `usage()` is the sum of it at any moment."""
+
+    __slots__ = ("_counts", "_iterations", "_texts")
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._texts: dict[str, str] = {}
+        self._iterations: tuple[Iteration, ...] = ()
+
+    def absorb(self, reported: Reported) -> None:
+        """Merge one `usage` object."""
+        self._count("input", reported.input_tokens)
+        self._count("output", reported.output_tokens)
+        self._count("cache_read", reported.cache_read_input_tokens)
+        self._count("cache_write", reported.cache_creation_input_tokens)
+        self._count("write_5m", _inside(reported.cache_creation, "ephemeral_5m_input_tokens"))
+        self._count("write_1h", _inside(reported.cache_creation, "ephemeral_1h_input_tokens"))
+        self._count("thinking", _inside(reported.output_tokens_details, "thinking_tokens"))
+        self._count("searches", _inside(reported.server_tool_use, "web_search_requests"))
+        self._text("speed", reported.speed, 16)
+        self._text("geo", reported.inference_geo, 32)
+        self._text("tier", reported.service_tier, 16)
+        if isinstance(reported.iterations, list) and reported.iterations:
+            entries = (_iteration(entry) for entry in reported.iterations[:_MOST_ITERATIONS])
+            self._iterations = tuple(entry for entry in entries if entry is not None)
+
+    def usage(self) -> Usage | None:
+        """What was used, or None where no count was ever told: unknown is not zero."""
+        counts = self._counts
+        if not counts and not self._iterations:
+            return None
+        write_5m, write_1h = _split(counts.get("cache_write", 0), counts.get("write_5m", 0), counts.get("write_1h", 0))
+        return Usage(
+            input_tokens=counts.get("input", 0),
+            output_tokens=counts.get("output", 0),
+            thinking_tokens=counts.get("thinking", 0),
+            cache_read_tokens=counts.get("cache_read", 0),
+            cache_write_5m_tokens=write_5m,
+            cache_write_1h_tokens=write_1h,
+            web_searches=counts.get("searches", 0),
+            speed=self._texts.get("speed", ""),
+            inference_geo=self._texts.get("geo", ""),
+            service_tier=self._texts.get("tier", ""),
+            iterations=self._iterations,
+        )
+
+    def _count(self, name: str, value: object) -> None:
+        number = _number(value)
+        if number or (number == 0 and name not in self._counts):
+            self._counts[name] = number
+
+    def _text(self, name: str, value: object, limit: int) -> None:
+        if text := clean(value, limit):
+            self._texts[name] = text
+
+
+def _split(total: int, write_5m: int, write_1h: int) -> tuple[int, int]:
+    """Cache writes by lifetime, (5m, 1h), that add up to the total.
+
+    The total may have been told again, later and larger, without its split: what no split explains counts as 5m.
+    Where it is smaller than the split, the 1h part stands first, because it is the dearer one.
+    """
+    if not total:
+        return write_5m, write_1h
+    write_1h = min(write_1h, total)
+    return total - write_1h, write_1h
+
+
+def _iteration(entry: object) -> Iteration | None:
+    if not isinstance(entry, dict):
+        return None
+    writes = entry.get("cache_creation")
+    write_5m, write_1h = _split(
+        _number(entry.get("cache_creation_input_tokens")) or 0,
+        _number(_inside(writes, "ephemeral_5m_input_tokens")) or 0,
+        _number(_inside(writes, "ephemeral_1h_input_tokens")) or 0,
+    )
+    return Iteration(
+        kind=clean(entry.get("type"), 64) or "message",
+        model=clean(entry.get("model"), 200),
+        input_tokens=_number(entry.get("input_tokens")) or 0,
+        output_tokens=_number(entry.get("output_tokens")) or 0,
+        cache_read_tokens=_number(entry.get("cache_read_input_tokens")) or 0,
+        cache_write_5m_tokens=write_5m,
+        cache_write_1h_tokens=write_1h,
+    )
+
+
+def _inside(value: Any, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _number(value: object) -> int | None:
+    """A count of tokens, or None where the value is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS:
+        return value
+    return None
