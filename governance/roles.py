@@ -31,9 +31,7 @@ _KEYS = {"governance.issue_virtualkey", "governance.revoke_virtualkey"}
 
 ROLES: dict[str, set[str]] = {
     "Platform admin": _READ_USAGE
-    | _can(
-        _EVERYTHING, [*_TENANTS, *_LIMITS, "provider", "providercredential", "provideraccess", "membership"]
-    )
+    | _can(_EVERYTHING, [*_TENANTS, *_LIMITS, "provider", "providercredential", "provideraccess", "membership"])
     | _can(["view", "add", "change"], ["virtualkey", "price", "priceproposal"])
     | _can(["view"], ["auditentry", "ledgerentry"])
     | _can(["view", "add"], ["logexport"], "observability")

@@ -67,9 +67,7 @@ def install(using: str = DEFAULT_DB_ALIAS) -> None:
     with transaction.atomic(using=using), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             for name, body in _FUNCTIONS.items():
-                cursor.execute(
-                    f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$"
-                )
+                cursor.execute(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
         absent = set(missing_triggers(using))
         for trigger in expected(connection):
             if trigger.name in absent:
@@ -119,9 +117,7 @@ def history_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
             for table in (model._meta.db_table for model in APPEND_ONLY)
             for trigger in (
                 _postgres(f"{table}_no_edit", table, "BEFORE DELETE OR UPDATE", "ROW", "comptroller_refuse"),
-                _postgres(
-                    f"{table}_no_truncate", table, "BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse"
-                ),
+                _postgres(f"{table}_no_truncate", table, "BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse"),
             )
         ]
     return [trigger for model in APPEND_ONLY for trigger in _sqlite_guards(model)]

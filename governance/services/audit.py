@@ -95,9 +95,7 @@ def verify_chain() -> Break | None:
     previous = ""
     for entry in AuditEntry.objects.order_by("pk").iterator(chunk_size=1000):
         if entry.previous_hash != previous:
-            return Break(
-                entry.pk, "does not follow from the entry before it: an entry was removed, added or changed"
-            )
+            return Break(entry.pk, "does not follow from the entry before it: an entry was removed, added or changed")
         if entry.hash != _hash(entry):
             return Break(entry.pk, "was changed after it was written")
         previous = entry.hash

@@ -131,9 +131,7 @@ def _refuse_moves(old: models.Model | None, new: models.Model) -> None:
     name = _FIXED.get(type(new))
     if old is not None and name and getattr(old, f"{name}_id") != getattr(new, f"{name}_id"):
         kind = new._meta.verbose_name
-        raise ValidationError(
-            {name: f"A {kind} stays with its {name}, and so do its costs. Make a new one instead."}
-        )
+        raise ValidationError({name: f"A {kind} stays with its {name}, and so do its costs. Make a new one instead."})
 
 
 def _follow_tenancy(old: models.Model, new: models.Model) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connection, transaction
 from django.db.models import CharField
 
@@ -158,7 +158,13 @@ def test_a_migration_that_rebuilds_a_table_is_followed_by_its_triggers() -> None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_flush_between_tests_leaves_version_and_triggers() -> None:
+def test_flush_refuses_to_erase_history_and_leaves_version_and_triggers(
+    history: tuple[AuditEntry, LedgerEntry],
+) -> None:
+    with pytest.raises(CommandError, match="couldn't be flushed"):
+        call_command("flush", interactive=False, verbosity=0)
+    assert LedgerEntry.objects.count() == AuditEntry.objects.count() == 1
+    triggers.remove(triggers.history_guards(connection))
     call_command("flush", interactive=False, verbosity=0)
     assert version() >= 1
     assert triggers.missing_triggers() == []

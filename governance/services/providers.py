@@ -1,0 +1,68 @@
+"""Providers and their credentials: create, change, and set a secret that nobody reads back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from governance.models import Provider, ProviderAccess, ProviderCredential, VirtualKey
+from governance.services.audit import Actor
+from governance.services.records import save_with_audit
+
+
+def create_provider(*, name: str, kind: str, actor: Actor, actor_name: str = "", **values: Any) -> Provider:
+    """A new provider. Raises ValidationError."""
+    return save_with_audit(instance=Provider(name=name, kind=kind, **values), actor=actor, actor_name=actor_name)
+
+
+def create_credential(
+    *,
+    provider: Provider,
+    name: str = "main",
+    secret: str = "",
+    actor: Actor,
+    actor_name: str = "",
+    **values: Any,
+) -> ProviderCredential:
+    """A new credential; the secret, where one is given, is stored encrypted. Raises ValidationError."""
+    credential = ProviderCredential(provider=provider, name=name, **values)
+    seal_secret(credential, secret)
+    return save_with_audit(instance=credential, actor=actor, actor_name=actor_name)
+
+
+def set_secret(
+    *, credential: ProviderCredential, secret: str, actor: Actor, actor_name: str = ""
+) -> ProviderCredential:
+    """Replace the stored secret; an empty one removes it. Raises ValidationError."""
+    seal_secret(credential, secret)
+    return save_with_audit(
+        instance=credential,
+        actor=actor,
+        actor_name=actor_name,
+        action="provider_credential.secret_set",
+        fields=["secret"],
+    )
+
+
+def seal_secret(credential: ProviderCredential, secret: str) -> None:
+    """Put the secret onto the instance, encrypted; the caller saves."""
+    ProviderCredential._meta.get_field("secret").put(credential, secret.strip())
+
+
+def allow_provider(
+    *, key: VirtualKey, provider: Provider, actor: Actor, actor_name: str = "", **values: Any
+) -> ProviderAccess:
+    """Let a key use a provider; `values` are model_patterns and weight. Raises ValidationError."""
+    access = ProviderAccess(virtual_key=key, provider=provider, **values)
+    return save_with_audit(instance=access, actor=actor, actor_name=actor_name)
+
+
+def change(
+    *, row: Provider | ProviderCredential | ProviderAccess, actor: Actor, actor_name: str = "", **values: Any
+) -> None:
+    """Set the given columns of a provider, credential or access. Raises ValidationError."""
+    with transaction.atomic():
+        for name, value in values.items():
+            setattr(row, name, value)
+        save_with_audit(instance=row, actor=actor, actor_name=actor_name, fields=values)
