@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """One entry of `usage.iterations[]`: a step inside a request that may have a model, and so a price, of its own."""
+    """One entry of `usage.iterations[]`.
+
+    A step inside a request that may have a model, and so a price, of its own.
+    """
 
     kind: str
     """`message`, `compaction`, `advisor_message`, `fallback_message`, or what the provider calls it next."""
@@ -18,6 +21,11 @@ class Iteration:
     cache_read_tokens: int = 0
     cache_write_5m_tokens: int = 0
     cache_write_1h_tokens: int = 0
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Input, cache reads and cache writes of this step: what a price tier's threshold counts."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +50,7 @@ class Usage:
     @property
     def prompt_tokens(self) -> int:
         """Input, cache reads and cache writes: what a price tier's threshold counts."""
-        return (
-            self.input_tokens
-            + self.cache_read_tokens
-            + self.cache_write_5m_tokens
-            + self.cache_write_1h_tokens
-        )
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
 
     @property
     def total_tokens(self) -> int:
