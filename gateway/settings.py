@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -87,11 +88,15 @@ _SQLITE_OPTIONS = {
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-20000;",
 }
 if _env["DATABASE_URL"]:
-    _database = dict(dj_database_url.parse(_env["DATABASE_URL"], conn_max_age=60, conn_health_checks=True))
+    _database: dict[str, Any] = dict(
+        dj_database_url.parse(_env["DATABASE_URL"], conn_max_age=60, conn_health_checks=True)
+    )
 else:
     _database = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "comptroller.sqlite3"}
 if _database["ENGINE"].endswith("sqlite3"):
     _database["OPTIONS"] = _SQLITE_OPTIONS
+    # A file, as in production: threads of an in-memory database share one cache and fail where a file would wait.
+    _database["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -1,0 +1,137 @@
+"""The configuration file's shape. None means that the file does not say: an existing value then stays.
+
+Field names are the file's contract; `docs/configuration.md` describes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+Period = Literal["hour", "day", "week", "month", "quarter", "year", "lifetime"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Known again by what it limits, `period`, `rolling` and `models`; everything else may be changed."""
+
+    limit_usd: Decimal
+    period: Period = "month"
+    rolling: int = 0
+    models: list[str] = field(default_factory=list)
+    name: str | None = None
+    enforcement: Literal["hard", "stop", "observe"] | None = None
+    timezone: str | None = None
+    week_start: Literal["monday", "sunday"] | None = None
+    fiscal_start_month: int | None = None
+    alerts: list[int] | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """Exactly one of `requests`, `tokens` (both with `per`) and `concurrent`; known again by it and `models`."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    concurrent: int | None = None
+    per: Literal["second", "minute", "hour", "day"] | None = None
+    models: list[str] = field(default_factory=list)
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limited:
+    """Anything that budgets and rate limits may be put on."""
+
+    budgets: list[Budget] = field(default_factory=list)
+    rate_limits: list[RateLimit] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    name: str
+    secret_env: str | None = None
+    weight: Decimal | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    name: str
+    kind: Literal["anthropic", "simulated"] | None = None
+    base_url: str | None = None
+    rank: int | None = None
+    active: bool | None = None
+    credentials: list[Credential] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access(Limited):
+    """A provider that a key may use."""
+
+    name: str
+    models: list[str] | None = None
+    weight: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Limited):
+    name: str
+    developer: str | None = None
+    project: str | None = None
+    secret_env: str | None = None
+    models: list[str] | None = None
+    allowed_ips: list[str] | None = None
+    content_policy: Literal["inherit", "on", "off"] | None = None
+    expires_at: str | None = None
+    providers: list[Access] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team(Limited):
+    name: str
+    cost_center: str | None = None
+    active: bool | None = None
+    keys: list[Key] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Developer(Limited):
+    email: str
+    name: str | None = None
+    team: str | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Customer(Limited):
+    name: str
+    timezone: str | None = None
+    currency_display: Literal["USD"] | None = None
+    content_policy: Literal["off", "allow"] | None = None
+    unpriced_policy: Literal["charge", "refuse"] | None = None
+    contact: str | None = None
+    active: bool | None = None
+    teams: list[Team] = field(default_factory=list)
+    developers: list[Developer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project(Limited):
+    customer: str
+    name: str
+    team: str | None = None
+    directories: list[str] | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file. `routes` must be empty: routing rules are not there yet."""
+
+    providers: list[Provider] = field(default_factory=list)
+    customers: list[Customer] = field(default_factory=list)
+    projects: list[Project] = field(default_factory=list)
+    routes: list[str] = field(default_factory=list)
