@@ -15,9 +15,7 @@ from governance.snapshot import applicable
 
 def admit(exchange: Exchange, grant: Grant, model: str) -> None:
     """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`."""
-    allowances = applicable(
-        (*grant.allowances, *(exchange.project.allowances if exchange.project else ())), model
-    )
+    allowances = applicable((*grant.allowances, *(exchange.project.allowances if exchange.project else ())), model)
     refusal = take(exchange, allowances, model)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
@@ -68,5 +66,15 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> 
         context = (row.context_tokens if row else None) or 1_000_000
         output = peek.max_tokens or (row.max_output_tokens if row else None) or 128_000
         prompt = context if bound.open_ended else min(bound.tokens, context)
-        worst = max(worst, prices.ceiling(platform, model, at, prompt, output, peek.web_search_max_uses))
+        ceiling = prices.ceiling(
+            platform,
+            model,
+            at,
+            prompt,
+            output,
+            peek.web_search_max_uses,
+            fast=peek.speed == "fast",
+            cache_1h=bound.one_hour,
+        )
+        worst = max(worst, ceiling)
     return worst

@@ -76,9 +76,7 @@ async def _models(exchange: Exchange) -> None:
         }
     ).encode()
     settle.finish(exchange, "success", 200)
-    await exchange.start(
-        200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    )
+    await exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
     await exchange.end(body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -34,9 +35,11 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
                 return
 
 
+_surfaces: list[tuple[str, Any]] = [(r"^anthropic(?:/|$)", anthropic), (r"", django)]
+
 application = ProtocolTypeRouter(
     {
-        "http": URLRouter([re_path(r"^anthropic(?:/|$)", anthropic), re_path(r"", django)]),
+        "http": URLRouter([re_path(path, surface) for path, surface in _surfaces]),
         "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
         "lifespan": lifespan,
     }

@@ -19,11 +19,7 @@ def authenticate(exchange: Exchange) -> Grant:
         raise errors.key_missing()
     secret = keys.parse_secret(presented)
     known = exchange.snapshot.secrets.get(secret.public_id) if secret else None
-    if (
-        secret is None
-        or known is None
-        or not keys.same_digest(secret.digest(exchange.gateway.pepper), known.digest)
-    ):
+    if secret is None or known is None or not keys.same_digest(secret.digest(exchange.gateway.pepper), known.digest):
         raise errors.key_unknown()
     grant = known.grant
     exchange.grant = grant

@@ -41,12 +41,11 @@ def allowed_models(grant: Grant, exchange: Exchange) -> list[str]:
         for model in snapshot.prices.models(platform, exchange.record.started_at):
             if matches(grant.models, model) and matches(access.models, model):
                 found[model] = None
-    return list(found)
+    return sorted(found)
 
 
 def _priced(exchange: Exchange, access: Access, model: str) -> bool:
     provider = exchange.snapshot.providers[access.provider_id]
     return (
-        exchange.snapshot.prices.find(PROVIDERS[provider.kind].platform, model, exchange.record.started_at)
-        is not None
+        exchange.snapshot.prices.find(PROVIDERS[provider.kind].platform, model, exchange.record.started_at) is not None
     )

@@ -103,7 +103,8 @@ def address_not_allowed(address: str | None) -> Refused:
         Answer(
             403,
             "permission_error",
-            f"This virtual key may not be used from {address or 'an unknown address'}. Use an allowed network, or ask for a change.",
+            f"This virtual key may not be used from {address or 'an unknown address'}. "
+            "Use an allowed network, or ask for a change.",
             NO_RETRY,
         )
     )
@@ -247,7 +248,8 @@ def credential_rejected(provider: str) -> Refused:
         Answer(
             503,
             "api_error",
-            f"The provider {provider} rejected this gateway's credential. Your key is fine; the platform team was told.",
+            f"The provider {provider} rejected this gateway's credential. "
+            "Your key is fine; the platform team was told.",
             NO_RETRY,
             refusal=False,
         )
@@ -274,7 +276,9 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
     what = f"The budget {allowance.name!r} of {_scope(allowance)}"
     if allowance.enforcement is Enforcement.HARD and cause.used < allowance.limit:
         left = show_usd(max(0, allowance.limit - cause.used - cause.held))
-        what += f" has {left} left of {limit} ({spent} spent) and this request could cost up to {show_usd(worst_nano_usd)}."
+        what += (
+            f" has {left} left of {limit} ({spent} spent) and this request could cost up to {show_usd(worst_nano_usd)}."
+        )
     else:
         what += f" is used up: {spent} of {limit} spent."
     message = f"{what} {_reset(cause)} {_ask(grant, 'a higher limit')}"

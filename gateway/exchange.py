@@ -57,8 +57,7 @@ class Attempt:
     error: str = ""
     provider_request_id: str = ""
     metered: Metered | None = None
-    content_bytes: int = 0
-    """Bytes of the provider's answer that were read: the last resort of an estimate."""
+    """What the provider said it used; None where it gave no answer that could be charged."""
 
 
 @dataclass(slots=True)
@@ -117,7 +116,10 @@ class Exchange:
             await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, chunk: bytes = b"") -> None:
-        """Send the last part of the body. The record must be finished before: the server reports the client as gone right after."""
+        """Send the last part of the body; the record must be finished before.
+
+        The race: the server reports the client as gone right after this part, as if it had left early.
+        """
         if not self.client_gone:
             await self.send({"type": "http.response.body", "body": chunk})
 

@@ -129,10 +129,8 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             exchange.record.error_message = body[:2000].decode("utf-8", "replace")
             exchange.record.error_type = settle.error_type(body)
             settle.finish(exchange, "error", response.status)
-            headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
-            await _start(
-                exchange, response.status, [*headers, (b"content-length", str(len(body)).encode())], body
-            )
+            headers = [*relayable(response.headers), (b"content-length", str(len(body)).encode())]
+            await _start(exchange, response.status, headers, body)
         case Verdict.RATE_LIMITED:
             retry_after = response.header(b"retry-after") or b""
             message = f"The provider {name} limits this organisation's requests. Waiting helps."
@@ -154,9 +152,7 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             raise _TryNext(refusal, same_target=response.status in {500, 502, 503, 504})
 
 
-async def _start(
-    exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
-) -> None:
+async def _start(exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
     """Answer with a whole body, or, where pings already opened a stream, with an error event that carries it."""
     if exchange.answered_status is None:
         await exchange.start(status, headers)
@@ -177,7 +173,6 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
             f"The provider {name} failed: {error}. The request may have been charged."
         ) from None
     _ended(exchange, attempt)
-    attempt.content_bytes = len(body)
     if exchange.billable:
         meter = Meter(stream=False)
         meter.feed(body)
@@ -186,14 +181,12 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
             attempt.error = "answered something that is not a message"
             raise errors.provider_failed(f"The provider {name} answered something that is not a message.")
     settle.finish(exchange, "success", response.status)
-    headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
-    headers += [(b"content-length", str(len(body)).encode()), *settle.cost_headers(exchange)]
+    length = (b"content-length", str(len(body)).encode())
+    headers = [*relayable(response.headers), length, *settle.cost_headers(exchange)]
     await _start(exchange, response.status, headers, body)
 
 
-async def _relay_stream(
-    exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: _Pinger
-) -> None:
+async def _relay_stream(exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: _Pinger) -> None:
     """An event stream: every byte on as it comes, its usage tapped."""
     name = attempt.target.provider.name
     meter = Meter(stream=True)
@@ -210,8 +203,7 @@ async def _relay_stream(
         )
         raise _TryNext(refusal, same_target=True)
     if exchange.answered_status is None:
-        headers = [h for h in relayable(response.headers) if h[0] != b"content-length"]
-        await exchange.start(response.status, headers)
+        await exchange.start(response.status, relayable(response.headers))
     gateway = exchange.gateway
     gateway.stream_started()
     exchange.on_client_gone = lambda: gateway.give_up_later(response)
@@ -219,7 +211,6 @@ async def _relay_stream(
         exchange.on_client_gone()
     try:
         while chunk:
-            attempt.content_bytes += len(chunk)
             if exchange.first_content is None and meter.first_content:
                 exchange.first_content = time.monotonic()
             pinger.wrote(chunk)
@@ -238,9 +229,7 @@ async def _relay_stream(
     await _close_stream(exchange, attempt, metered, broken, pinger)
 
 
-async def _close_stream(
-    exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: _Pinger
-) -> None:
+async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: _Pinger) -> None:
     """Finish the record, then the client's stream: in peace, or with an error event that makes the client ask again."""
     pinger.stop()
     if metered.error_type:

@@ -54,9 +54,7 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
     except ClientGone:
         exchange.client_gone = True
         exchange.record.error_type = "client_closed"
-        exchange.record.error_message = (
-            "The client closed the connection before it had sent the whole request."
-        )
+        exchange.record.error_message = "The client closed the connection before it had sent the whole request."
     except Exception:
         log.exception("Request %s failed inside the gateway", exchange.record.id)
         answer = errors.internal()
@@ -81,6 +79,4 @@ def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:
     if not record.client:
         attribute(exchange, None)
     record.error_type, record.error_message = answer.type, answer.message
-    settle.finish(
-        exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status
-    )
+    settle.finish(exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status)

@@ -52,7 +52,7 @@ class Gateway:
         self.max_header_bytes: int = configured["COMPTROLLER_MAX_HEADER_BYTES"]
         self.snapshot: Snapshot = snapshot.EMPTY
         self.book = Book()
-        self.recorder = Recorder(listeners=(live.publish, metrics.observe), on_posted=self._posted)
+        self.recorder = Recorder(listeners=(live.publish, metrics.observe), on_posted=(self._posted,))
         self.upstream = Upstream(
             connect_timeout=configured["COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT"],
             read_timeout=configured["COMPTROLLER_UPSTREAM_READ_TIMEOUT"],
@@ -128,7 +128,7 @@ class Gateway:
         self._rejected[target.provider.name, target.credential.name] = (
             f"rejected with {status} at {datetime.now(UTC):%H:%M:%S} UTC"
         )
-        metrics.credential_rejected(target.provider.name)
+        self._show_providers()
 
     async def _follow(self) -> None:
         refreshed = time.monotonic()
@@ -147,6 +147,7 @@ class Gateway:
                 self.book.configure(fresh.allowances.values(), fresh.figures, datetime.now(UTC))
                 self.snapshot = fresh
                 self._rejected.clear()
+                self._show_providers()
             self._read_at, self._problem = time.monotonic(), ""
         except Exception as error:
             # Requests go on with the configuration that is known; /readyz and the log say that it is not followed.
@@ -170,6 +171,10 @@ class Gateway:
 
         return await self._loop.run_in_executor(self._reader, with_fresh_connection)
 
+    def _show_providers(self) -> None:
+        rejected = {provider for provider, _ in self._rejected}
+        metrics.set_providers({p.name: p.name not in rejected for p in self.snapshot.providers.values()})
+
     def _posted(self, windows: list[WindowState]) -> None:
         """Called in the recorder's thread after a batch was committed."""
         self._loop.call_soon_threadsafe(self.book.posted, windows)
@@ -185,7 +190,7 @@ class Gateway:
     def _recorder_check(self) -> Check:
         state = self.recorder.state()
         return Check(
-            self.recorder.accepting and not state.last_error,
+            state.accepting and not state.last_error,
             state.last_error or f"{state.pending} rows waiting",
         )
 
@@ -196,12 +201,10 @@ class Gateway:
             for credential in provider.credentials
             if credential.problem
         ]
-        problems += [
-            f"{provider}/{credential}: {what}" for (provider, credential), what in self._rejected.items()
-        ]
+        problems += [f"{provider}/{credential}: {what}" for (provider, credential), what in self._rejected.items()]
         if not self.snapshot.providers:
-            return Check(False, "no active provider")
-        return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active")
+            return Check(False, "no active provider", required=False)
+        return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
 
 
 def _valid_ip(address: str | None) -> str | None:

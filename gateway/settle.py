@@ -35,13 +35,9 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     record.latency_ms = round((now - exchange.started) * 1000, 3)
     if exchange.first_content is not None:
         record.ttft_ms = round((exchange.first_content - exchange.started) * 1000, 3)
-    record.gateway_overhead_us = max(
-        0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000)
-    )
-    qualities = ["exact"]
-    for attempt in exchange.attempts:
-        qualities.append(_account(exchange, attempt))
-    record.cost_quality = max(qualities, key=_QUALITY_ORDER.index)
+    record.gateway_overhead_us = max(0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000))
+    qualities = [_account(exchange, attempt) for attempt in exchange.attempts]
+    record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
     used = _tokens_used(exchange)
     _release(exchange, used)
     exchange.gateway.recorder.put(record, _posting(exchange, used))
@@ -141,24 +137,22 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
     metered = attempt.metered
     if not exchange.billable or metered is None or (attempt.status or 500) >= 300:
         return None, "exact"
-    if metered.usage is not None and (metered.complete or metered.stop_reason):
+    if metered.usage is not None and (metered.complete or metered.output_final):
         return metered.usage, "exact"
     if metered.error_type and metered.usage is None:
         return None, "exact"
-    output = tokens.estimate_output(attempt.content_bytes)
+    output = tokens.estimate_output(metered.content_bytes)
     if metered.usage is not None:
         # The stream broke off: its start said the input exactly, the output is what had come so far.
         known = metered.usage
         return replace(known, output_tokens=max(known.output_tokens, output)), "estimated"
-    return Usage(input_tokens=tokens.estimate_input(len(exchange.body)), output_tokens=output), "estimated"
+    return Usage(input_tokens=tokens.estimate_prompt(len(exchange.body)), output_tokens=output), "estimated"
 
 
 def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cost:
     metered = attempt.metered
     free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
-    return exchange.snapshot.prices.charge(
-        attempt.platform, model, usage, exchange.record.started_at, free=free
-    )
+    return exchange.snapshot.prices.charge(attempt.platform, model, usage, exchange.record.started_at, free=free)
 
 
 def _access(exchange: Exchange) -> Access | None:

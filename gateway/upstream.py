@@ -32,7 +32,7 @@ class PrivateAddress(UpstreamError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} is a loopback or private address. Set COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 to allow such providers"
+            f"{host} is a loopback or private address; COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 allows such providers"
         )
 
 
@@ -75,9 +75,7 @@ class UpstreamResponse:
         if encoding in {"gzip", "x-gzip", "deflate"}:
             # Asked for identity all the same: what is sent on is the plain form.
             self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-            self.headers = tuple(
-                h for h in self.headers if h[0] not in {b"content-encoding", b"content-length"}
-            )
+            self.headers = tuple(h for h in self.headers if h[0] not in {b"content-encoding", b"content-length"})
         elif encoding not in {"identity", ""}:
             response.close()
             raise UpstreamError(f"it answered with content-encoding {encoding}, which was not asked for")
@@ -139,9 +137,7 @@ class Upstream:
             raise PrivateAddress(host)
         session = self._session(private)
         response = await _translated(
-            lambda: session.post(
-                request.url, data=request.body, headers=request.headers, allow_redirects=False
-            )
+            lambda: session.post(request.url, data=request.body, headers=request.headers, allow_redirects=False)
         )
         return UpstreamResponse(response)
 
@@ -155,7 +151,7 @@ class Upstream:
             connector = aiohttp.TCPConnector(
                 limit=0,
                 ttl_dns_cache=60,
-                # Below the idle time-outs of the usual load balancers, so that a connection is rarely closed under a request.
+                # Below the idle time-outs of the usual load balancers: a connection is rarely closed under a request.
                 keepalive_timeout=20,
                 resolver=ThreadedResolver() if private else _PublicResolver(),
             )

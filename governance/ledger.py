@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet, Sum
@@ -133,7 +134,9 @@ def figures(now: datetime, budgets: Iterable[Budget] | None = None) -> dict[int,
     chosen = list(Budget.objects.filter(is_active=True).select_related("customer") if budgets is None else budgets)
     rows = {
         (row.budget_id, row.definition, row.starts_at): row.settled_nano_usd
-        for row in BudgetWindow.objects.filter(budget__in=chosen).filter(Q(ends_at__isnull=True) | Q(ends_at__gt=now - timedelta(days=1)))
+        for row in BudgetWindow.objects.filter(budget__in=chosen).filter(
+            Q(ends_at__isnull=True) | Q(ends_at__gt=now - timedelta(days=1))
+        )
     }
     states: dict[int, WindowState] = {}
     for budget in chosen:
@@ -141,7 +144,9 @@ def figures(now: datetime, budgets: Iterable[Budget] | None = None) -> dict[int,
         window = window_at(period, now)
         settled = None if period.rolling else rows.get((budget.pk, digest, window.starts_at))
         if settled is None:
-            settled = _ledger_sum(budget.scope, getattr(budget, f"{budget.scope}_id"), tuple(budget.model_patterns), window)
+            settled = _ledger_sum(
+                budget.scope, getattr(budget, f"{budget.scope}_id"), tuple(budget.model_patterns), window
+            )
         states[budget.pk] = WindowState(budget.pk, digest, window.starts_at, settled)
     return states
 
@@ -149,7 +154,9 @@ def figures(now: datetime, budgets: Iterable[Budget] | None = None) -> dict[int,
 def touch_keys(used: Mapping[int, tuple[datetime, str]]) -> None:
     """Note when keys were last used, and by which client; an older time never replaces a newer one."""
     for key_id, (when, client) in sorted(used.items()):
-        if not KeyActivity.objects.filter(pk=key_id, last_used_at__lt=when).update(last_used_at=when, client=client[:120]):
+        if not KeyActivity.objects.filter(pk=key_id, last_used_at__lt=when).update(
+            last_used_at=when, client=client[:120]
+        ):
             with connection.cursor() as cursor:
                 # The key may be gone by now, and another process may note it first: neither is an error.
                 cursor.execute(
@@ -191,7 +198,8 @@ def _ensure_window(budget: _Watched, window: Window) -> None:
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO governance_budgetwindow (budget_id, definition, starts_at, ends_at, settled_nano_usd, held_nano_usd) "
+            "INSERT INTO governance_budgetwindow "
+            "(budget_id, definition, starts_at, ends_at, settled_nano_usd, held_nano_usd) "
             "VALUES (%s, %s, %s, %s, 0, 0) ON CONFLICT DO NOTHING",
             [budget.id, budget.definition, _stamp(window.starts_at), _stamp(window.ends_at)],
         )
@@ -237,7 +245,8 @@ def _insert(postings: Sequence[Posting]) -> None:
     rows = [
         (
             p.id, LedgerEntry.Kind.CHARGE.value, p.id, _stamp(p.occurred_at), p.customer_id, p.team_id, p.project_id,
-            p.developer_id, p.virtual_key_id, p.provider_access_id, p.model[:200], p.amount_nano_usd, p.tokens, p.price_id,
+            p.developer_id, p.virtual_key_id, p.provider_access_id, p.model[:200], p.amount_nano_usd, p.tokens,
+            p.price_id,
         )
         for p in postings
     ]  # fmt: skip
@@ -246,5 +255,5 @@ def _insert(postings: Sequence[Posting]) -> None:
             cursor.executemany(_INSERT, rows)
 
 
-def _stamp(moment: datetime | None) -> object:
+def _stamp(moment: datetime | None) -> Any:
     return connection.ops.adapt_datetimefield_value(moment) if moment else None

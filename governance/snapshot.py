@@ -116,9 +116,7 @@ def load(now: datetime) -> Snapshot:
         projects = {
             project.pk: (
                 project,
-                ProjectRef(
-                    project.pk, project.name, project.team_id, tuple(by_target["project", project.pk])
-                ),
+                ProjectRef(project.pk, project.name, project.team_id, tuple(by_target["project", project.pk])),
             )
             for project in Project.objects.filter(is_active=True)
         }
@@ -235,7 +233,7 @@ def _secret_of(credential: ProviderCredential) -> tuple[str, str]:
         except OSError as error:
             return "", f"{name}_FILE cannot be read: {error.strerror}"
     try:
-        secret: str = ProviderCredential._meta.get_field("secret").reveal(credential)  # type: ignore[union-attr]
+        secret: str = ProviderCredential._meta.get_field("secret").reveal(credential)
     except CannotDecrypt as error:
         return "", str(error)
     if secret:

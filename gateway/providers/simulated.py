@@ -24,8 +24,6 @@ class Simulated(Anthropic):
         body: bytes,
     ) -> UpstreamRequest:
         base = settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"] or "http://127.0.0.1:9"
-        local = ProviderConfig(
-            provider.id, provider.name, provider.kind, base, provider.rank, provider.credentials
-        )
+        local = ProviderConfig(provider.id, provider.name, provider.kind, base, provider.rank, provider.credentials)
         sent = super().request(local, CredentialConfig("none", 1.0, "simulated"), path, query, headers, body)
         return UpstreamRequest(sent.url, sent.headers, sent.body, private=True)

@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @lru_cache(maxsize=4096)
 def matches(patterns: tuple[str, ...], model: str) -> bool:
-    """Whether a model id fits one of the patterns; no pattern at all fits every model. `[1m]` at the end is not looked at."""
+    """Whether a model id fits one of the patterns; no pattern fits every model. `[1m]` at the end is not looked at."""
     if not patterns:
         return True
     model = model.removesuffix("[1m]")
@@ -82,7 +82,7 @@ class SecretGrant:
 
 
 def address_allowed(networks: tuple[Network, ...], address: str | None) -> bool:
-    """Whether a client address lies in one of the networks; no network allows every address, an unknown address none."""
+    """Whether a client address lies in one of the networks. No network allows every address; unknown fits none."""
     if not networks:
         return True
     if address is None:

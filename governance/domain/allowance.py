@@ -105,6 +105,10 @@ class _State:
     """Worst case of running requests (nano-dollars), or their number."""
 
     @property
+    def rolls(self) -> bool:
+        return bool(self.allowance.period and self.allowance.period.rolling)
+
+    @property
     def used(self) -> int:
         return self.settled + self.unposted
 
@@ -124,9 +128,7 @@ class Book:
         """
         states = [self._state(allowance, now) for allowance in allowances]
         for state in states:
-            if state.allowance.enforcement is not Enforcement.OBSERVE and not _has_room(
-                state, worst_nano_usd
-            ):
+            if state.allowance.enforcement is not Enforcement.OBSERVE and not _has_room(state, worst_nano_usd):
                 return self._exhausted(state, now)
         for state in states:
             match state.allowance.unit:
@@ -154,9 +156,7 @@ class Book:
             elif allowance.unit is Unit.CONCURRENT:
                 state.held = max(0, state.held - 1)
 
-    def charge(
-        self, allowances: Iterable[Allowance], occurred_at: datetime, nano_usd: int, tokens: int
-    ) -> None:
+    def charge(self, allowances: Iterable[Allowance], occurred_at: datetime, nano_usd: int, tokens: int) -> None:
         """Count what a request used, in the window in which it started."""
         for allowance in allowances:
             state = self._state(allowance, occurred_at)
@@ -170,17 +170,17 @@ class Book:
     def load(self, figures: Mapping[int, WindowState], *, posts: int) -> bool:
         """Take the ledger's figures by budget id, read while `self.posts` was `posts`.
 
-        Where a batch was posted meanwhile the figures may be older than what is known here: they are left, False is returned.
+        Where a batch was posted meanwhile they may be older than what is known here: then they are left and False
+        is returned.
         """
         if posts != self.posts:
             return False
         for state in self._states.values():
             figure = figures.get(state.allowance.id) if state.allowance.unit is Unit.USD else None
-            if figure is not None and figure.definition == state.allowance.definition:
-                if state.allowance.period and state.allowance.period.rolling:
-                    state.settled = figure.settled
-                elif figure.starts_at == state.starts_at:
-                    state.settled = figure.settled
+            if figure is None or figure.definition != state.allowance.definition:
+                continue
+            if state.rolls or figure.starts_at == state.starts_at:
+                state.settled = figure.settled
         return True
 
     def posted(self, windows: Sequence[WindowState]) -> None:
@@ -190,16 +190,13 @@ class Book:
             state = self._states.get(f"budget:{window.budget_id}")
             if state is None or state.allowance.definition != window.definition:
                 continue
-            rolling = bool(state.allowance.period and state.allowance.period.rolling)
-            if not rolling and state.starts_at != window.starts_at:
+            if not state.rolls and state.starts_at != window.starts_at:
                 continue
             # A budget that is younger than the charge never had it here: never below zero.
             state.unposted = max(0, state.unposted - window.posted)
-            state.settled = state.settled + window.posted if rolling else window.settled
+            state.settled = state.settled + window.posted if state.rolls else window.settled
 
-    def configure(
-        self, allowances: Iterable[Allowance], figures: Mapping[int, WindowState], now: datetime
-    ) -> None:
+    def configure(self, allowances: Iterable[Allowance], figures: Mapping[int, WindowState], now: datetime) -> None:
         """Follow a change of configuration: new allowances start from the ledger, changed ones keep what they count."""
         fresh: dict[str, _State] = {}
         for allowance in allowances:
@@ -241,7 +238,7 @@ class Book:
 
     def _exhausted(self, state: _State, now: datetime) -> Exhausted:
         resets_at = state.ends_at
-        if state.allowance.period and state.allowance.period.rolling:
+        if state.rolls:
             # Room comes back bit by bit as charges leave the window; a day is when to look again at the latest.
             resets_at = now + timedelta(days=1)
         if state.allowance.unit is Unit.CONCURRENT:
