@@ -12,15 +12,16 @@ from rest_framework import serializers
 
 from governance.api.references import find, name_of
 from governance.domain.money import usd_string, usd_to_nano
+from governance.models import Customer
 
 
 @extend_schema_field({"type": "string", "format": "decimal", "example": "1204.5"})
 class UsdField(serializers.Field[int, Any, str, int]):
-    """Nano-dollars inside, an exact decimal string of USD outside. Takes a string or a number; never rounds."""
+    """Nano-dollars inside, an exact decimal string of USD outside. Never rounds."""
 
     def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, str | int | float):
-            raise serializers.ValidationError('Give an amount in USD such as "1204.50".')
+            raise serializers.ValidationError("Give an amount in USD such as “1204.50”.")
         try:
             # str() of a float gives back the digits that the caller typed.
             nano = usd_to_nano(Decimal(str(data)) if isinstance(data, float) else data)
@@ -41,18 +42,32 @@ class MomentField(serializers.DateTimeField):
         super().__init__(default_timezone=UTC, **kwargs)
 
 
-@extend_schema_field(
-    {"type": "string", "example": "Core", "description": "A name, a path of names, or an id."}
-)
+@extend_schema_field({"type": "string", "example": "Core", "description": "A name, a path of names, or an id."})
 class NamedField(serializers.Field[Any, Any, str, Any]):
-    """A reference: shown as the name, taken as a name, a path of names or an id among the rows that the user sees."""
+    """A reference, shown as the name; taken as a name, a path of names or an id of a row that the user sees.
+
+    A bare name is looked for within the `customer` of the same input or of the row that is changed.
+    """
 
     def __init__(self, model: type[Model], **kwargs: Any) -> None:
         self.model = model
         super().__init__(**kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
-        return find(self.model, data, self.context["request"].user)
+        user = self.context["request"].user
+        return find(self.model, data, user, within=self._customer(user))
 
     def to_representation(self, value: Any) -> str:
         return name_of(value)
+
+    def _customer(self, user: Any) -> Customer | None:
+        if self.model is Customer:
+            return None
+        instance = getattr(self.parent, "instance", None)
+        if instance is not None:
+            return getattr(instance, "customer", None)
+        given = getattr(self.parent, "initial_data", {}).get("customer")
+        try:
+            return None if given is None else find(Customer, given, user)
+        except serializers.ValidationError:
+            return None  # the customer's own field says what is wrong with it

@@ -33,16 +33,11 @@ class StrictFilterBackend(DjangoFilterBackend):
         repeated = sorted(name for name, values in request.query_params.lists() if len(values) > 1)
         if repeated:
             raise ValidationError(
-                {
-                    name: ["Given more than once. Use “__in” with commas for several values."]
-                    for name in repeated
-                }
+                {name: ["Given more than once. Use “__in” with commas for several values."] for name in repeated}
             )
         empty = sorted(name for name, value in request.query_params.items() if not value)
         if empty:
-            raise ValidationError(
-                {name: ["This filter is empty. Give a value or leave it out."] for name in empty}
-            )
+            raise ValidationError({name: ["This filter is empty. Give a value or leave it out."] for name in empty})
         filtered: QuerySet[Any] = super().filter_queryset(request, queryset, view)
         return filtered
 
@@ -66,9 +61,7 @@ class BooleanFilter(django_filters.TypedChoiceFilter):
     """`true` or `false`; anything else is an error, where django-filter's own would drop the filter."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            choices=[("true", "true"), ("false", "false")], coerce=lambda text: text == "true", **kwargs
-        )
+        super().__init__(choices=[("true", "true"), ("false", "false")], coerce=lambda text: text == "true", **kwargs)
 
 
 class NamedFilter(django_filters.CharFilter):

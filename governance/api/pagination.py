@@ -21,10 +21,10 @@ MAX_PAGE_SIZE = 1000
 
 
 class KeysetPagination(BasePagination):
-    """`{"next", "previous", "results"}` in the order of the view's `keyset` (field names, the last one unique).
+    """`{"next", "previous", "results"}` in the order of the view's `keyset`: field names, the last unique.
 
-    The view's `newest_first` turns the order around. A cursor carries the key of a row and the direction; it opens
-    nothing that the user may not see, because the queryset is restricted before it comes here.
+    The view's `newest_first` turns the order around. A cursor carries the key of a row and the direction; it
+    opens nothing that the user may not see, because the queryset is restricted before it comes here.
     """
 
     parameters = frozenset({"cursor", "page_size"})
@@ -42,9 +42,7 @@ class KeysetPagination(BasePagination):
         descending = newest_first != backwards
         if after is not None:
             queryset = queryset.filter(_beyond(self.keyset, after, "lt" if descending else "gt"))
-        rows = list(
-            queryset.order_by(*(("-" if descending else "") + name for name in self.keyset))[: size + 1]
-        )
+        rows = list(queryset.order_by(*(("-" if descending else "") + name for name in self.keyset))[: size + 1])
         more, rows = len(rows) > size, rows[:size]
         if backwards:
             rows.reverse()
@@ -65,9 +63,7 @@ class KeysetPagination(BasePagination):
     def _link(self, direction: str, row: Model) -> str:
         key = [_text(getattr(row, name)) for name in self.keyset]
         cursor = base64.urlsafe_b64encode(json.dumps([direction, *key]).encode()).decode().rstrip("=")
-        return replace_query_param(
-            remove_query_param(self.request.build_absolute_uri(), "cursor"), "cursor", cursor
-        )
+        return replace_query_param(remove_query_param(self.request.build_absolute_uri(), "cursor"), "cursor", cursor)
 
     def _read_cursor(self, model: type[Model], cursor: str | None) -> tuple[list[Any] | None, bool]:
         if not cursor:
@@ -77,19 +73,13 @@ class KeysetPagination(BasePagination):
         try:
             direction, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
             values = [
-                field.to_python(value)
-                for field, value in zip(fields, key, strict=True)
-                if isinstance(value, str)
+                field.to_python(value) for field, value in zip(fields, key, strict=True) if isinstance(value, str)
             ]
             if direction not in {"n", "p"} or len(values) != len(fields):
                 raise ValueError(cursor)
         except (ValueError, TypeError, DjangoValidationError):
             raise ValidationError(
-                {
-                    "cursor": [
-                        "This cursor is not one of ours. Use the address in “next” or “previous” as it is."
-                    ]
-                }
+                {"cursor": ["This cursor is not one of ours. Use the address in “next” or “previous” as it is."]}
             ) from None
         return values, direction == "p"
 
@@ -126,9 +116,7 @@ class KeysetPagination(BasePagination):
 def _page_size(request: Request) -> int:
     text = request.query_params.get("page_size", str(DEFAULT_PAGE_SIZE))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_PAGE_SIZE:
-        raise ValidationError(
-            {"page_size": [f"Give a whole number from 1 to {MAX_PAGE_SIZE}, not “{text}”."]}
-        )
+        raise ValidationError({"page_size": [f"Give a whole number from 1 to {MAX_PAGE_SIZE}, not “{text}”."]})
     return int(text)
 
 

@@ -45,25 +45,25 @@ def rows_visible_to(model: type[Model], user: Any) -> QuerySet[Any]:
     return rows
 
 
-def find(model: type[Model], value: Any, user: Any) -> Any:
+def find(model: type[Model], value: Any, user: Any, within: Customer | None = None) -> Any:
     """The one visible row that `value` names. Raises ValidationError with a sentence.
 
-    A whole number is an id. A text is a name (case does not matter), a path of names, or digits of an id; a key may
-    also be named by its public id `sk-cmp-XXXXXXXX`.
+    A whole number is an id. A text is a name (case does not matter), a path of names, or the digits of an id;
+    a key may also be named by its public id `sk-cmp-XXXXXXXX`. `within` keeps to the rows of one customer.
     """
     label = str(model._meta.verbose_name)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ValidationError(f"Give the name or the id of a {label}.")
-    rows = rows_visible_to(model, user)
+    rows: Any = rows_visible_to(model, user)
+    if within is not None and model is not Provider:
+        rows = rows.filter(**{rows.customer_path: within.pk})
     for matching in _readings(model, rows, value):
         found = list(matching[:2])
         if len(found) == 1:
             return found[0]
         if found:
             raise ValidationError(f"Several rows are called “{value}”: give {_example(model)} or the id.")
-    raise ValidationError(
-        f"There is no {label} “{value}” that you can see. Give a name, {_example(model)} or an id."
-    )
+    raise ValidationError(f"There is no {label} “{value}” that you can see. Give a name, {_example(model)} or an id.")
 
 
 def public_id_of(text: str) -> str | None:
@@ -89,9 +89,7 @@ def _readings(model: type[Model], rows: QuerySet[Any], value: int | str) -> list
         readings.append(rows.filter(pk=int(value)))
     public_id = public_id_of(value)
     if model is VirtualKey and public_id is not None:
-        readings.append(
-            rows.filter(pk__in=KeySecret.objects.filter(public_id=public_id).values("virtual_key_id"))
-        )
+        readings.append(rows.filter(pk__in=KeySecret.objects.filter(public_id=public_id).values("virtual_key_id")))
     return readings
 
 

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-router = SimpleRouter()
+from governance.api.audit import Audit
+from governance.api.keys import Keys
+from governance.api.limits import Budgets, RateLimits
+from governance.api.providers import Credentials, Providers
+from governance.api.tenants import Customers, Developers, Projects, Teams
 
-urlpatterns = router.urls
+router = SimpleRouter()
+router.register("customers", Customers, basename="customer")
+router.register("teams", Teams, basename="team")
+router.register("projects", Projects, basename="project")
+router.register("developers", Developers, basename="developer")
+router.register("keys", Keys, basename="key")
+router.register("budgets", Budgets, basename="budget")
+router.register("rate-limits", RateLimits, basename="rate-limit")
+router.register("providers", Providers, basename="provider")
+router.register("audit", Audit, basename="audit")
+
+urlpatterns = [
+    *router.urls,
+    path(
+        "providers/<int:provider_id>/credentials/",
+        Credentials.as_view({"get": "list", "post": "create"}),
+        name="credential-list",
+    ),
+    path(
+        "providers/<int:provider_id>/credentials/<uuid:pk>/",
+        Credentials.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="credential-detail",
+    ),
+]

@@ -25,14 +25,14 @@ from observability.models import Request
 TEXTS = (
     "id", "status", "error_type", "session_id", "agent_id", "parent_agent_id", "prompt_id", "request_class",
     "client", "device_id", "working_directory", "endpoint", "provider", "provider_credential",
-    "region", "model_requested", "model", "route_rule", "speed", "inference_geo", "service_tier", "cost_quality",
-    "cache", "stop_reason", "provider_request_id",
+    "region", "model_requested", "model", "route_rule", "speed", "inference_geo", "service_tier",
+    "cost_quality", "cache", "stop_reason", "provider_request_id",
 )  # fmt: skip
 MOMENTS = ("started_at", "finished_at")
 NUMBERS = (
     "http_status", "input_tokens", "output_tokens", "thinking_tokens", "cache_read_tokens",
-    "cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches", "cost_nano_usd", "price_id", "latency_ms",
-    "ttft_ms", "gateway_overhead_us", "lines_added", "lines_removed", "request_bytes",
+    "cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches", "cost_nano_usd", "price_id",
+    "latency_ms", "ttft_ms", "gateway_overhead_us", "lines_added", "lines_removed", "request_bytes",
 )  # fmt: skip
 OWNERS = ("customer", "team", "project", "developer")
 CHOICES = {"status": Request.Status, "cost_quality": Request.CostQuality, "cache": Request.Cache}

@@ -10,8 +10,8 @@ from observability.models import Request
 FIELDS = (
     "id", "started_at", "finished_at", "status", "http_status", "error_type", "error_message",
     "customer", "customer_id", "team", "team_id", "project", "project_id", "developer", "developer_id",
-    "virtual_key", "virtual_key_id", "session_id", "agent_id", "parent_agent_id", "prompt_id", "request_class",
-    "client", "device_id", "working_directory", "client_ip", "tags",
+    "virtual_key", "virtual_key_id", "session_id", "agent_id", "parent_agent_id", "prompt_id",
+    "request_class", "client", "device_id", "working_directory", "client_ip", "tags",
     "endpoint", "provider", "provider_credential", "region", "model_requested", "model", "route_rule",
     "attempts", "stream",
     "input_tokens", "output_tokens", "thinking_tokens", "cache_read_tokens", "cache_write_5m_tokens",

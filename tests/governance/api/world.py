@@ -1,6 +1,7 @@
-"""Two customers and their people: Alice sees Acme, Bob its team Core, Charlie only Globex; Root is a superuser.
+"""Two customers and their people: Alice sees Acme, Bob its team Core, Charlie only Globex.
 
 All three hold every permission, so that what they do not reach is refused by tenancy alone.
+Root is a superuser.
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ def client_for(user: User) -> APIClient:
     return client
 
 
-def user_with(
-    name: str, *permissions: str, customer: Customer | None = None, team: Team | None = None
-) -> User:
+def user_with(name: str, *permissions: str, customer: Customer | None = None, team: Team | None = None) -> User:
     user = User.objects.create_user(name)
     for codename in permissions:
         app, _, code = codename.partition(".")

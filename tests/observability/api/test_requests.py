@@ -18,11 +18,15 @@ from tests.governance.api.world import World, results, user_with
 URL = "/api/v1/requests/"
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
-SPEC_FIELDS = """id started_at status http_status error_type error_message customer team project developer virtual_key
-session_id agent_id parent_agent_id prompt_id request_class client tags provider provider_credential region
-model_requested model route_rule attempts stream input_tokens output_tokens thinking_tokens cache_read_tokens
-cache_write_5m_tokens cache_write_1h_tokens web_searches cost_nano_usd cost_quality price_id latency_ms ttft_ms
-gateway_overhead_us cache stop_reason tool_calls lines_added lines_removed provider_request_id""".split()
+SPEC_FIELDS = {
+    "id", "started_at", "status", "http_status", "error_type", "error_message", "customer", "team",
+    "project", "developer", "virtual_key", "session_id", "agent_id", "parent_agent_id", "prompt_id",
+    "request_class", "client", "tags", "provider", "provider_credential", "region", "model_requested",
+    "model", "route_rule", "attempts", "stream", "input_tokens", "output_tokens", "thinking_tokens",
+    "cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "web_searches",
+    "cost_nano_usd", "cost_quality", "price_id", "latency_ms", "ttft_ms", "gateway_overhead_us", "cache",
+    "stop_reason", "tool_calls", "lines_added", "lines_removed", "provider_request_id",
+}  # fmt: skip
 
 
 def add(world: World, at: datetime = NOON, **values: Any) -> Request:
@@ -43,11 +47,9 @@ def found(world: World, **query: Any) -> set[str]:
 
 
 def test_a_row_has_the_fields_of_the_contract(world: World) -> None:
-    row = add(
-        world, NOON + timedelta(microseconds=5), tags={"env": "prod"}, attempts=[{"provider": "anthropic"}]
-    )
+    row = add(world, NOON + timedelta(microseconds=5), tags={"env": "prod"}, attempts=[{"provider": "anthropic"}])
     (listed,) = results(world.alice.get(URL))
-    assert set(SPEC_FIELDS) <= set(listed)
+    assert set(listed).issuperset(SPEC_FIELDS)
     assert set(listed) == {field.attname for field in Request._meta.concrete_fields}
     assert listed["started_at"] == "2026-11-20T12:00:00.000005Z"
     assert listed["cost_nano_usd"] == 1_500
@@ -112,9 +114,10 @@ class TestFilters:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("status", "error"), ("error_type", "overloaded_error"), ("session_id", "s-1"), ("agent_id", "a-1"),
-            ("prompt_id", "p-1"), ("request_class", "subagent"), ("client", "claude-cli/2.1.330"),
-            ("provider", "simulated"), ("model", "claude-haiku-5-5"), ("model_requested", "haiku"),
+            ("status", "error"), ("error_type", "overloaded_error"), ("session_id", "s-1"),
+            ("agent_id", "a-1"), ("prompt_id", "p-1"), ("request_class", "subagent"),
+            ("client", "claude-cli/2.1.330"), ("provider", "simulated"), ("model", "claude-haiku-5-5"),
+            ("model_requested", "haiku"),
             ("cost_quality", "unpriced"), ("http_status", 529), ("input_tokens", 7), ("price_id", 12),
             ("project", "billing"), ("developer", "ada@acme.test"), ("client_ip", "10.1.2.3"),
             ("cache", "hit_exact"), ("stop_reason", "refusal"), ("provider_request_id", "req_1"),
@@ -193,9 +196,9 @@ class TestFilters:
     @pytest.mark.parametrize(
         "query",
         [
-            "model=", "model=a&model=b", "status=fine", "started_at__gte=yesterday", "cost_nano_usd__gte=much",
-            "client_ip=here", "page_size=0", "page_size=1001", "page_size=ten", "cursor=nonsense", "cursor=WyJuIl0",
-            "cursor=WyJuIiwgMSwgMl0", "model=%00", "cost_nano_usd=NaN",
+            "model=", "model=a&model=b", "status=fine", "started_at__gte=yesterday", "client_ip=here",
+            "cost_nano_usd__gte=much", "page_size=0", "page_size=1001", "page_size=ten", "cursor=nonsense",
+            "cursor=WyJuIl0", "cursor=WyJuIiwgMSwgMl0", "model=%00", "cost_nano_usd=NaN",
         ],
     )  # fmt: skip
     def test_wrong_values_are_sentences(self, world: World, query: str) -> None:
@@ -232,9 +235,7 @@ class TestPages:
         later=st.lists(st.integers(0, 6), max_size=8),
         size=st.integers(1, 3),
     )
-    def test_stable_while_rows_arrive(
-        self, world: World, seconds: list[int], later: list[int], size: int
-    ) -> None:
+    def test_stable_while_rows_arrive(self, world: World, seconds: list[int], later: list[int], size: int) -> None:
         """Whatever is inserted between two pages, each old row comes exactly once, in order."""
         Request.objects.all().delete()
         old = [add(world, NOON + timedelta(seconds=second)).pk for second in seconds]
@@ -256,9 +257,7 @@ class TestPages:
         link = world.alice.get(f"{URL}?page_size=1").json()["next"]
         assert results(world.charlie.get(link)) == []
 
-    def test_the_same_queries_whatever_the_size(
-        self, world: World, django_assert_max_num_queries: Any
-    ) -> None:
+    def test_the_same_queries_whatever_the_size(self, world: World, django_assert_max_num_queries: Any) -> None:
         for n in range(30):
             add(world, NOON - timedelta(seconds=n))
         with django_assert_max_num_queries(5):
