@@ -138,6 +138,11 @@ def upper_bound(body: bytes, peek: Peek) -> Bound:
     )
 
 
+def estimate_prompt(body_bytes: int) -> int:
+    """Tokens of a prompt the provider never counted, from the bytes of the request; rather too many than too few."""
+    return -(-max(0, body_bytes) // _BYTES_PER_TOKEN)
+
+
 def estimate_output(content_bytes: int) -> int:
     """Tokens of an answer whose final count never came, from the bytes of its content; rather too many than too few."""
     return -(-max(0, content_bytes) // _BYTES_PER_TOKEN)

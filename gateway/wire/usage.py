@@ -184,13 +184,18 @@ class Meter:
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes of the body."""
-        if self._between and chunk.startswith(_DELTA) and chunk.endswith(b"\n\n") and chunk.count(b"\n") == 3:
+        if (
+            self._between
+            and chunk.startswith(_DELTA)
+            and chunk.endswith(b"\n\n")
+            and chunk.count(b"\n") == 3
+            and b"\r" not in chunk
+        ):
             # Three line ends: one whole content delta, which is what nearly every chunk of a live stream is.
-            if b"\r" not in chunk:
-                self.first_content = True
-                self._deltas += 1
-                self._delta_bytes += len(chunk) - 2
-                return
+            self.first_content = True
+            self._deltas += 1
+            self._delta_bytes += len(chunk) - 2
+            return
         if not self._stream:
             self._hold(chunk)
             return
@@ -256,6 +261,7 @@ class Meter:
                     self._tally.absorb(delta.usage)
                     self._output_final = self._output_final or delta.usage.output_tokens is not None
             case b"message_stop":
+                _type(data)  # raises where the stream was cut inside it
                 self.complete = True
             case b"error":
                 self._saw_error(_failure(data).error)

@@ -1,0 +1,123 @@
+"""Which headers travel on, and where the virtual key is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire.headers import Headers, forwardable, relayable, secret_from
+
+
+def test_headers_give_the_first_value() -> None:
+    headers = Headers([(b"a", b" 1 "), (b"b", b"\xe9"), (b"a", b"2")])
+    assert headers.get("a") == "1"
+    assert headers.get("b") == "é"
+    assert headers.get("c") is None
+    assert headers.getlist("a") == ["1", "2"]
+    assert "a" in headers
+    assert "c" not in headers
+
+
+def test_the_repr_shows_no_value() -> None:
+    assert "sk-" not in repr(Headers([(b"x-api-key", b"sk-cmp-secret")]))
+
+
+@pytest.mark.parametrize(
+    ("raw", "secret"),
+    [
+        ([], None),
+        ([(b"x-api-key", b"k")], "k"),
+        ([(b"authorization", b"Bearer t")], "t"),
+        ([(b"authorization", b"bearer   t ")], "t"),
+        ([(b"authorization", b"Basic dTpw")], None),
+        ([(b"authorization", b"Bearer ")], None),
+        ([(b"authorization", b"Bearer"), (b"x-api-key", b"k")], "k"),
+        ([(b"authorization", b"Basic dTpw"), (b"x-api-key", b"k")], "k"),
+        ([(b"x-api-key", b"k"), (b"authorization", b"Bearer t")], "t"),
+        ([(b"x-api-key", b"k"), (b"authorization", b"Bearer t"), (b"x-comptroller-key", b"c")], "c"),
+        ([(b"x-api-key", b"k"), (b"x-comptroller-key", b"")], "k"),
+        ([(b"x-api-key", b"")], None),
+    ],
+)
+def test_secret(raw: list[tuple[bytes, bytes]], secret: str | None) -> None:
+    assert secret_from(Headers(raw)) == secret
+
+
+REQUEST = [
+    (b"host", b"gateway"),
+    (b"connection", b"keep-alive, X-Private"),
+    (b"x-private", b"1"),
+    (b"anthropic-version", b"2023-06-01"),
+    (b"anthropic-beta", b"a,b"),
+    (b"authorization", b"Bearer sk-cmp-x"),
+    (b"x-api-key", b"sk-cmp-x"),
+    (b"x-comptroller-key", b"sk-cmp-x"),
+    (b"x-comptroller-tags", b"k=v"),
+    (b"cookie", b"sessionid=1"),
+    (b"proxy-authorization", b"Basic x"),
+    (b"x-forwarded-for", b"10.0.0.1"),
+    (b"x-forwarded-host", b"inside"),
+    (b"forwarded", b"for=10.0.0.1"),
+    (b"x-real-ip", b"10.0.0.1"),
+    (b"content-length", b"5"),
+    (b"content-type", b"application/json"),
+    (b"transfer-encoding", b"chunked"),
+    (b"te", b"trailers"),
+    (b"upgrade", b"h2c"),
+    (b"expect", b"100-continue"),
+    (b"accept-encoding", b"gzip, br"),
+    (b"user-agent", b"claude-cli/2.1.330 (external, cli)"),
+    (b"x-stainless-retry-count", b"0"),
+    (b"anthropic-beta", b"c"),
+]
+
+
+def test_a_provider_sees_what_it_may_in_order() -> None:
+    assert forwardable(Headers(REQUEST)) == [
+        (b"anthropic-version", b"2023-06-01"),
+        (b"anthropic-beta", b"a,b"),
+        (b"content-type", b"application/json"),
+        (b"user-agent", b"claude-cli/2.1.330 (external, cli)"),
+        (b"x-stainless-retry-count", b"0"),
+        (b"anthropic-beta", b"c"),
+        (b"accept-encoding", b"identity"),
+    ]
+
+
+@given(st.permutations(REQUEST))
+def test_no_credential_travels_on(raw: list[tuple[bytes, bytes]]) -> None:
+    assert not any(b"sk-cmp" in value or b"10.0.0.1" in value for _, value in forwardable(Headers(raw)))
+
+
+ANSWER = [
+    (b"Content-Type", b"text/event-stream"),
+    (b"Content-Length", b"17"),
+    (b"Content-Encoding", b"identity"),
+    (b"Transfer-Encoding", b"chunked"),
+    (b"Connection", b"X-Hop"),
+    (b"X-Hop", b"1"),
+    (b"request-id", b"req_1"),
+    (b"anthropic-ratelimit-requests-remaining", b"5"),
+    (b"anthropic-ratelimit-unified-status", b"allowed"),
+    (b"X-Should-Retry", b"true"),
+    (b"Set-Cookie", b"__cf_bm=1"),
+    (b"Date", b"Sun, 22 Nov 2026 17:00:00 GMT"),
+    (b"Server", b"cloudflare"),
+    (b"Alt-Svc", b'h3=":443"'),
+    (b"Strict-Transport-Security", b"max-age=1"),
+    (b"x-comptroller-cost-usd", b"0"),
+    (b"retry-after", b"3"),
+    (b"cf-ray", b"1"),
+]
+
+
+def test_a_client_sees_what_it_may_in_order() -> None:
+    kept = [
+        (b"content-type", b"text/event-stream"),
+        (b"content-encoding", b"identity"),
+        (b"retry-after", b"3"),
+        (b"cf-ray", b"1"),
+    ]
+    assert relayable(ANSWER) == kept
+    assert relayable(ANSWER, keep_length=True) == [kept[0], (b"content-length", b"17"), *kept[1:]]
