@@ -66,8 +66,7 @@ REFERENCE: tuple[Setting, ...] = (
         "REDIS_URL",
         redis_url,
         "",
-        "Redis for the live log's channel layer and, unless `CELERY_BROKER_URL` says "
-        "otherwise, the task queue.",
+        "Redis for the live log's channel layer and, unless `CELERY_BROKER_URL` says otherwise, the task queue.",
         secret=True,
         default_text="in memory",
     ),
@@ -99,8 +98,7 @@ REFERENCE: tuple[Setting, ...] = (
         "COMPTROLLER_ENCRYPTION_KEYS",
         encryption_keys,
         None,
-        "AES-256 keys for stored provider credentials: `id:base64,id:base64`; the "
-        "first encrypts, all decrypt.",
+        "AES-256 keys for stored provider credentials: `id:base64,id:base64`; the first encrypts, all decrypt.",
         secret=True,
         default_text="generated into the data folder",
     ),

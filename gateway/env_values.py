@@ -67,9 +67,7 @@ def database_url(value: str) -> str:
     except ValueError:
         port_is_a_number = False
     if not port_is_a_number:
-        raise ValueError(
-            "has a host or port that cannot be read; write postgresql://user:password@host:5432/name"
-        )
+        raise ValueError("has a host or port that cannot be read; write postgresql://user:password@host:5432/name")
     if parts.scheme not in {"postgres", "postgresql", "sqlite"}:
         raise ValueError("must start with postgresql:// or sqlite:///")
     if not parts.path.strip("/"):
@@ -106,9 +104,7 @@ def networks(value: str) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise ValueError(
-                f"must be a comma list of addresses such as 10.0.0.0/8; {network!r} is none"
-            ) from None
+            raise ValueError(f"must be a comma list of addresses such as 10.0.0.0/8; {network!r} is none") from None
     return comma_list(value)
 
 

@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from gateway.instance import running_url
 from gateway.paste import claude_code_lines
 from governance.models import Developer, Project, Team
 from governance.services.keys import issue_key
@@ -59,8 +60,14 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"Key {key.name} of {team}. Its secret is shown this once only:\n\n  {secret}\n")
         self.stdout.write("Paste into a terminal to use Claude Code with it:\n")
-        for line in claude_code_lines(settings.PUBLIC_URL, str(secret)):
+        for line in claude_code_lines(_public_url(), str(secret)):
             self.stdout.write(f"  {line}")
+
+
+def _public_url() -> str:
+    """As the settings say, else where `up` answers, which may have been given another port."""
+    configured: str = settings.COMPTROLLER["COMPTROLLER_PUBLIC_URL"]
+    return configured or running_url(settings.DATA_DIR) or settings.PUBLIC_URL
 
 
 def _team(path: str) -> Team:
