@@ -66,10 +66,6 @@ class BudgetCollector(Collector):
             return self._figures
 
 
-BUDGETS = BudgetCollector()
-REGISTRY.register(BUDGETS)
-
-
 def render() -> bytes:
     """The text of a scrape. Costs milliseconds and may read the database: call it off the event loop."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -104,3 +100,7 @@ def _read() -> list[Figure]:
         labels.add(label)
         figures.append((budget.pk, label, budget.limit_nano_usd, states[budget.pk].settled))
     return figures
+
+
+BUDGETS = BudgetCollector()
+REGISTRY.register(BUDGETS)

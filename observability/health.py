@@ -94,20 +94,22 @@ def check_triggers() -> Check:
 
 
 def check_broker() -> Check:
-    url = settings.CELERY_BROKER_URL
-    if url.startswith("filesystem:"):
+    try:
+        _reach_broker()
+    except Exception as error:
+        logger.warning("The task queue cannot be reached: %s", error)
+        return Check(False, "The task queue does not answer: background tasks wait, requests go on.", required=False)
+    return Check(True, "The task queue answers.", required=False)
+
+
+def _reach_broker() -> None:
+    if settings.CELERY_BROKER_URL.startswith("filesystem:"):
         folder = Path(settings.CELERY_BROKER_TRANSPORT_OPTIONS["data_folder_in"])
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder.with_name(".readyz")
-        probe.touch()
-        return Check(True, "The task queue's folder can be written.", required=False)
-    try:
-        with current_app.connection_for_write() as broker:
-            broker.ensure_connection(max_retries=1, timeout=TIME_LIMIT_S - 1)
-    except Exception as error:
-        logger.warning("The broker does not answer: %s", error)
-        return Check(False, "The broker does not answer; background tasks wait, requests go on.", required=False)
-    return Check(True, "The broker answers.", required=False)
+        folder.with_name(".readyz").touch()
+        return
+    with current_app.connection_for_write() as broker:
+        broker.ensure_connection(max_retries=1, timeout=TIME_LIMIT_S - 1)
 
 
 for _name, _check in (

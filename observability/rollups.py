@@ -55,32 +55,31 @@ def mark(moments: Iterable[datetime]) -> None:
 
 
 def rebuild(hour: datetime) -> int:
-    """Sum the hour from the log and replace what was there; gives the number of rows written.
+    """Sum a marked hour from the log and replace what was there; gives the number of rows.
 
-    Race: rows may be committed while the sums are taken, and another worker may rebuild the same hour. The
-    mark is removed only if it is still the one seen before reading; otherwise the hour is marked again and
-    the next sweep redoes it.
+    Race: rows may be committed while the sums are taken, and another worker may rebuild the same hour. The mark is
+    removed only if it is still the one seen before reading; otherwise the hour is marked again and the next sweep
+    redoes it. An hour that has fewer requests in the log than in its sums was emptied by retention: the sums stay.
     """
     seen = ChangedHour.objects.filter(hour=hour).values_list("token", flat=True).first()
+    if seen is None:
+        return 0
     rows = [HourlyUsage(hour=hour, **sums) for sums in _sums(hour)]
     with transaction.atomic():
         if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, int(hour.timestamp()) // 3600])
-        HourlyUsage.objects.filter(hour=hour).delete()
-        HourlyUsage.objects.bulk_create(rows, batch_size=500)
+        old = HourlyUsage.objects.filter(hour=hour)
+        if sum(row.requests for row in rows) >= (old.aggregate(requests=Sum("requests"))["requests"] or 0):
+            old.delete()
+            HourlyUsage.objects.bulk_create(rows, batch_size=500)
         if not ChangedHour.objects.filter(hour=hour, token=seen).delete()[0]:
             mark([hour])
     return len(rows)
 
 
-def roll_up(*, now: datetime, keep_days: int = 0, limit: int = 500) -> int:
-    """Rebuild the hours that changed, oldest first and at most `limit` of them; gives how many.
-
-    Hours that retention (`keep_days`, 0 for ever) has begun to empty keep the sums they have.
-    """
-    if keep_days:
-        ChangedHour.objects.filter(hour__lt=hour_of(now - timedelta(days=keep_days))).delete()
+def roll_up(*, limit: int = 500) -> int:
+    """Rebuild the hours that changed, oldest first and at most `limit` of them; gives how many."""
     hours = list(ChangedHour.objects.order_by("hour").values_list("hour", flat=True)[:limit])
     for hour in hours:
         rebuild(hour)

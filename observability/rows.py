@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 from django.db import connection, models
+from django.db.backends.base.operations import BaseDatabaseOperations
 
 from observability.models import Request
 from observability.records import RequestRecord
@@ -50,8 +51,8 @@ def insert(records: Sequence[RequestRecord]) -> None:
 
 
 def _insert_as_json(records: Sequence[RequestRecord]) -> None:
-    document = msgspec.json.encode(records).decode()
-    if "\\u0000" in document:  # only in the JSON columns by now, and maybe only as literal text
+    document = _encode(records)
+    if document is None:
         for record in records:
             _clean_json(record)
         document = msgspec.json.encode(records).decode()
@@ -82,11 +83,19 @@ def _values_statement(size: int) -> str:
 def _values(record: RequestRecord) -> list[Any]:
     values = list(_values_of(record))
     for index in _JSON:
-        value = values[index]
-        values[index] = msgspec.json.encode(value).decode() if value else ("[]" if isinstance(value, list) else "{}")
+        values[index] = _encode(values[index]) or msgspec.json.encode(_plain(values[index])).decode()
     for index in _TIMES:
         values[index] = str(values[index].astimezone(UTC).replace(tzinfo=None))
     return values
+
+
+def _encode(value: Any) -> str | None:
+    """JSON text; None where a text in it must be cleaned first: PostgreSQL keeps no NUL and UTF-8 no lone surrogate."""
+    try:
+        document = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return None
+    return None if "\\u0000" in document else document
 
 
 def fit_texts(record: RequestRecord) -> None:
@@ -129,12 +138,8 @@ def _text(value: object) -> str:
 def _integer(value: Any, field: models.Field[Any, Any]) -> int | None:
     if value is None and field.null:
         return None
-    low, high = connection.ops.integer_field_range(field.get_internal_type())
-    # SQLite gives no bounds for every kind; both databases keep 64 bits.
-    return max(
-        low if low is not None else -(1 << 63),
-        min(high if high is not None else (1 << 63) - 1, int(value or 0)),
-    )
+    low, high = BaseDatabaseOperations.integer_field_ranges[field.get_internal_type()]
+    return max(low, min(high, int(value or 0)))
 
 
 def _address(value: object) -> str | None:

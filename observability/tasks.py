@@ -1,0 +1,35 @@
+"""Background sweeps of observability: each finds its own work, may run at any time and any number of times."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from observability import retention, rollups
+from observability.exports import services, worker
+
+
+@shared_task
+def roll_up() -> int:
+    """Sum the hours whose request rows changed."""
+    return rollups.roll_up()
+
+
+@shared_task
+def run_exports() -> int:
+    """Write the exports that wait, and those whose worker died."""
+    return worker.run_waiting()
+
+
+@shared_task
+def schedule_daily_export() -> int:
+    """Queue the exports of the days that ended; `run_exports` writes them."""
+    return len(services.schedule_daily(now=timezone.now()))
+
+
+@shared_task
+def apply_retention() -> int:
+    """Delete request rows older than COMPTROLLER_LOG_RETENTION_DAYS."""
+    keep_days: int = settings.COMPTROLLER["COMPTROLLER_LOG_RETENTION_DAYS"]
+    return retention.delete_old(now=timezone.now(), keep_days=keep_days)

@@ -1,0 +1,102 @@
+"""Liveness asks nothing; readiness says what is wrong, in time, and to anybody without telling secrets."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from observability import health
+from observability.health import Check
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def own_checks() -> Iterator[None]:
+    before = dict(health._checks)
+    yield
+    health._checks.clear()
+    health._checks.update(before)
+    health._passed.clear()
+
+
+def states(client: Client, status: int) -> dict[str, Any]:
+    response = client.get("/readyz")
+    assert response.status_code == status, response.content
+    body = response.json()
+    assert body["status"] == ("ready" if status == 200 else "unready")
+    return dict(body["checks"])
+
+
+@pytest.mark.django_db(transaction=False)
+def test_alive_without_the_database(client: Client, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(0):
+        response = client.get("/healthz")
+    assert (response.status_code, response.content) == (200, b"ok\n")
+
+
+def test_ready(client: Client) -> None:
+    checks = states(client, 200)
+    assert {"database", "migrations", "triggers", "broker"} <= set(checks)
+    assert all(check["ok"] and check["detail"].endswith(".") for check in checks.values())
+
+
+def test_what_other_rooms_register_counts(client: Client) -> None:
+    health.register("recorder", lambda: Check(False, "Full."))
+    assert states(client, 503)["recorder"] == {"ok": False, "detail": "Full."}
+    health.register("recorder", lambda: Check(False, "Slow.", required=False))
+    assert states(client, 200)["recorder"] == {"ok": False, "detail": "Slow."}
+
+
+def test_a_check_that_hangs_or_raises(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIME_LIMIT_S", 0.5)
+    end = threading.Event()
+
+    def hang() -> Check:
+        end.wait(10)
+        return Check(True, "Late.")
+
+    def fail() -> Check:
+        raise RuntimeError("connection to db.internal as root failed")
+
+    health.register("hangs", hang)
+    health.register("raises", fail)
+    try:
+        checks = states(client, 503)
+    finally:
+        end.set()
+    assert checks["hangs"] == {"ok": False, "detail": "No answer within 0.5 s."}
+    assert checks["raises"] == {"ok": False, "detail": "Failed with RuntimeError; the log says more."}
+
+
+def test_missing_triggers_and_migrations(client: Client) -> None:
+    from governance import triggers
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_migrations SET name = '0001_gone' WHERE app = 'observability' AND name = '0001_initial'"
+        )
+    triggers.remove(triggers.history_guards(connection))
+    try:
+        checks = states(client, 503)
+    finally:
+        triggers.install()
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE django_migrations SET name = '0001_initial' WHERE name = '0001_gone'")
+    assert "manage.py migrate" in checks["migrations"]["detail"]
+    assert not checks["triggers"]["ok"]
+    assert checks["database"]["ok"]
+
+
+def test_a_broker_that_is_away_keeps_nobody_from_working(client: Client, settings: Any, tmp_path: Path) -> None:
+    in_the_way = tmp_path / "queue"
+    in_the_way.write_text("no folder")
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_in": str(in_the_way / "messages")}
+    check = states(client, 200)["broker"]
+    assert not check["ok"]

@@ -1,0 +1,291 @@
+"""The recorder on the real database, with its own thread: nothing lost, nothing twice, nothing blocked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, connections
+
+from governance.domain.allowance import WindowState
+from governance.ledger import Posting
+from governance.models import Budget, BudgetWindow, Customer, KeyActivity, LedgerEntry, Team, VirtualKey
+from observability import unwritten
+from observability.models import ChangedHour, Request
+from observability.recorder import BATCH_ROWS, Recorder
+from observability.records import RequestRecord
+from tests.observability.records import MORNING, a_posting, a_record
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Heard:
+    """A listener that can be waited for."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self.windows: list[WindowState] = []
+        self._news = threading.Condition()
+
+    def committed(self, batch: list[RequestRecord]) -> None:
+        with self._news:
+            self.records += batch
+            self._news.notify_all()
+
+    def posted(self, windows: list[WindowState]) -> None:
+        self.windows += windows
+
+    def wait_for(self, count: int, timeout: float = 20) -> None:
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.records) >= count, timeout), len(self.records)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def recorder(heard: Heard) -> Iterator[Recorder]:
+    recorder = Recorder(listeners=[heard.committed], on_posted=[heard.posted], interval_s=0.02)
+    yield recorder
+    recorder.drain(10)
+
+
+@pytest.fixture
+def tenant() -> Callable[..., tuple[RequestRecord, Posting]]:
+    """Makes requests, with their charges, of a key that exists."""
+    customer = Customer.objects.create(name="Acme")
+    team = Team.objects.create(customer=customer, name="Core")
+    key = VirtualKey.objects.create(team=team, name="ada-laptop")
+
+    def charge(**values: Any) -> tuple[RequestRecord, Posting]:
+        record = a_record(customer_id=customer.pk, team_id=team.pk, virtual_key_id=key.pk, developer_id=None, **values)
+        return record, a_posting(record)
+
+    return charge
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Poll what another thread reports; only for states that announce nothing."""
+    tick = threading.Event()
+    for _ in range(1_000):
+        if condition():
+            return
+        tick.wait(0.01)
+    raise AssertionError("It did not come true within 10 s.")
+
+
+def test_rows_charges_windows_marks_and_last_use_are_written_together(recorder, heard, tenant) -> None:
+    budget = Budget.objects.create(scope="customer", customer=Customer.objects.get(), limit_nano_usd=10**12)
+    recorder.start()
+    pairs = [tenant() for _ in range(3)]
+    for record, posting in pairs:
+        recorder.put(record, posting)
+    heard.wait_for(3)
+    total = 3 * 123_456_789
+    assert set(Request.objects.values_list("id", flat=True)) == {record.id for record, _ in pairs}
+    assert sum(LedgerEntry.objects.values_list("amount_nano_usd", flat=True)) == total
+    assert BudgetWindow.objects.get(budget=budget).settled_nano_usd == total
+    assert ChangedHour.objects.get().hour == MORNING.replace(minute=0, second=0, microsecond=0)
+    assert recorder.drain(10) == 0
+    assert [(state.budget_id, state.settled) for state in heard.windows][-1] == (budget.pk, total)
+    assert KeyActivity.objects.get().client == "claude-code/2.1.330"
+
+
+def test_the_same_request_twice_is_written_and_charged_once(recorder, heard, tenant) -> None:
+    recorder.start()
+    record, posting = tenant()
+    recorder.put(record, posting)
+    heard.wait_for(1)
+    recorder.put(record, posting)
+    heard.wait_for(2)
+    assert (Request.objects.count(), LedgerEntry.objects.count()) == (1, 1)
+
+
+def test_many_threads_lose_nothing(recorder, heard) -> None:
+    recorder.start()
+
+    def send() -> None:
+        for _ in range(500):
+            recorder.put(a_record())
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    heard.wait_for(2_000)
+    assert Request.objects.count() == 2_000
+
+
+def test_drain_writes_what_waits_and_refuses_more(recorder) -> None:
+    recorder.start()
+    for _ in range(BATCH_ROWS * 3 + 7):
+        recorder.put(a_record())
+    assert recorder.drain(20) == 0
+    assert Request.objects.count() == BATCH_ROWS * 3 + 7
+    state = recorder.state()
+    assert (state.pending, state.accepting, state.running, state.last_error) == (0, False, False, "")
+    assert state.last_flush_at is not None
+
+
+def test_one_bad_row_does_not_block_the_others(recorder, heard, tenant) -> None:
+    good = [tenant() for _ in range(5)]
+    # Too large for the column on PostgreSQL, for the driver on SQLite.
+    bad = tenant(web_searches=1 << 70, client_ip="nonsense", error_message="a\0b")
+    for record, posting in [*good[:2], bad, *good[2:]]:
+        recorder.put(record, posting)
+    recorder.start()
+    heard.wait_for(6)
+    assert Request.objects.count() == LedgerEntry.objects.count() == 6
+    stored = Request.objects.get(pk=bad[0].id)
+    assert (stored.error_message, stored.client_ip) == ("ab", None)
+    assert stored.web_searches >= (1 << 31) - 1
+
+
+def test_a_row_that_cannot_be_mended_goes_to_a_file(recorder, heard, tenant, settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    good = tenant()
+    broken = tenant()
+    recorder.put(*good)
+    recorder.put(broken[0], a_posting(broken[0], amount_nano_usd=1 << 80))
+    recorder.start()
+    heard.wait_for(1)
+    wait_until(lambda: recorder.state().set_aside == 1)
+    (line,) = unwritten.path().read_text().splitlines()
+    kept = json.loads(line)
+    assert (kept["record"]["id"], kept["posting"]["amount_nano_usd"]) == (broken[0].id, 1 << 80)
+    assert unwritten.path().stat().st_mode & 0o777 == 0o600
+    assert [record.id for record in heard.records] == [good[0].id]
+    assert Request.objects.count() == LedgerEntry.objects.count() == 1
+
+
+def test_a_missing_table_keeps_the_rows_until_it_is_back(recorder, heard, tenant) -> None:
+    table = Request._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+    recorder.start()
+    for _ in range(3):
+        recorder.put(*tenant())
+    wait_until(lambda: recorder.state().last_error)
+    state = recorder.state()
+    assert (state.pending, state.accepting, state.running) == (3, True, True)
+    assert state.lag_s > 0
+    assert not LedgerEntry.objects.exists()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+    heard.wait_for(3)
+    assert Request.objects.count() == LedgerEntry.objects.count() == 3
+    assert recorder.state().last_error == ""
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite's lock")
+def test_a_locked_file_keeps_the_rows_until_it_is_free(recorder, heard, tenant, monkeypatch) -> None:
+    pairs = [tenant() for _ in range(3)]
+    options = dict(connections.settings["default"]["OPTIONS"], timeout=0.05)
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", options)
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN IMMEDIATE")
+        recorder.start()
+        for pair in pairs:
+            recorder.put(*pair)
+        wait_until(lambda: "locked" in recorder.state().last_error)
+        assert recorder.state().pending == 3
+        cursor.execute("COMMIT")
+    heard.wait_for(3)
+    assert Request.objects.count() == LedgerEntry.objects.count() == 3
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="terminates PostgreSQL sessions")
+def test_sessions_that_the_server_ends_lose_and_double_nothing(recorder, heard, tenant) -> None:
+    recorder.start()
+    stop = threading.Event()
+    parameters = connection.get_connection_params()
+    name, own = parameters["dbname"], connection.connection.info.backend_pid
+
+    def end_sessions() -> None:
+        with psycopg.connect(
+            host=parameters.get("host"),
+            port=parameters.get("port"),
+            user=parameters.get("user"),
+            dbname="postgres",
+            autocommit=True,
+        ) as server:
+            while not stop.wait(0.03):
+                server.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s",
+                    [name, own],
+                )
+
+    killer = threading.Thread(target=end_sessions)
+    killer.start()
+    try:
+        pairs = [tenant() for _ in range(3_000)]
+        for number, pair in enumerate(pairs):
+            recorder.put(*pair)
+            if number % 100 == 0:
+                threading.Event().wait(0.02)
+    finally:
+        stop.set()
+        killer.join()
+    heard.wait_for(3_000)
+    assert Request.objects.count() == LedgerEntry.objects.count() == len(heard.records) == 3_000
+
+
+def test_a_full_recorder_says_so_and_still_takes_what_runs(heard) -> None:
+    recorder = Recorder(listeners=[heard.committed], max_pending=5, interval_s=0.02)
+    for _ in range(5):
+        assert recorder.accepting
+        recorder.put(a_record())
+    assert not recorder.accepting
+    recorder.put(a_record())
+    recorder.start()
+    heard.wait_for(6)
+    wait_until(lambda: recorder.accepting)
+    assert recorder.drain(10) == 0
+    assert Request.objects.count() == 6
+
+
+def test_what_cannot_be_drained_goes_to_a_file(heard, settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    recorder = Recorder(listeners=[heard.committed], interval_s=0.02)
+    table = Request._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
+    try:
+        recorder.start()
+        records = [a_record() for _ in range(250)]
+        for record in records:
+            recorder.put(record)
+        assert recorder.drain(0.3) == 250
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
+    kept = [json.loads(line)["record"]["id"] for line in unwritten.path().read_text().splitlines()]
+    assert sorted(kept) == sorted(record.id for record in records)
+
+
+def test_a_failing_listener_keeps_nobody_from_hearing(recorder, heard) -> None:
+    def fail(batch: list[RequestRecord]) -> None:
+        raise RuntimeError("a listener's own trouble")
+
+    recorder.listeners.insert(0, fail)
+    recorder.start()
+    recorder.put(a_record())
+    heard.wait_for(1)
+
+
+def test_last_use_is_noted_at_most_once_a_minute(recorder, heard, tenant) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    recorder.start()
+    for number, (seconds, expected) in enumerate([(0, 0), (30, 0), (61, 61)], 1):
+        recorder.put(*tenant(started_at=now + timedelta(seconds=seconds)))
+        heard.wait_for(number)
+        assert KeyActivity.objects.get().last_used_at == now + timedelta(seconds=expected)
