@@ -34,7 +34,8 @@ class BudgetStatus:
 
     @property
     def limit(self) -> int:
-        return self.budget.limit_nano_usd
+        limit: int = self.budget.limit_nano_usd
+        return limit
 
     @property
     def remaining(self) -> int:
@@ -45,6 +46,11 @@ class BudgetStatus:
     def share(self) -> float:
         """What is spent and held, as a share of the limit; a limit of zero counts as used up."""
         return (self.spent + self.held) / self.limit if self.limit else 1.0
+
+    @property
+    def mode(self) -> str:
+        """What happens at the limit, in a word."""
+        return {"hard": "Hard", "stop": "Block", "observe": "Watch"}[self.budget.enforcement]
 
     @property
     def zone(self) -> ZoneInfo:

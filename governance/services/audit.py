@@ -73,7 +73,7 @@ def record(
         actor_id=user.pk if user else None,
         actor_name=(actor_name or (user.get_username() if user else "system"))[:150],
         action=action,
-        target_type=target._meta.model_name,
+        target_type=str(target._meta.model_name),
         target_id=str(target.pk),
         target_name=str(target)[:300],
         customer_id=customer_id,
@@ -108,7 +108,7 @@ def tenancy(target: models.Model) -> tuple[int | None, int | None]:
         return target.pk, None
     if target._meta.model_name == "team":
         return getattr(target, "customer_id", None), target.pk
-    key = target if target._meta.model_name == "virtualkey" else getattr(target, "virtual_key", None)
+    key: Any = target if target._meta.model_name == "virtualkey" else getattr(target, "virtual_key", None)
     if key is not None:
         return key.team.customer_id, key.team_id
     return getattr(target, "customer_id", None), getattr(target, "team_id", None)

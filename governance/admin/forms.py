@@ -1,0 +1,54 @@
+"""Form fields for lists that people type: one entry a line instead of JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+
+
+class LinesField(forms.CharField):
+    """A list of strings, one a line (commas separate as well)."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(str(item) for item in value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        return [item for item in re.split(r"[\s,]+", value or "") if item]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return list(initial or []) != self.to_python(data)
+
+
+class PercentagesField(LinesField):
+    """A list of whole percentages on one line: `50, 80, 95, 100`."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return sorted({int(item.rstrip("%")) for item in super().to_python(value)})
+        except ValueError:
+            raise forms.ValidationError("Give whole percentages, for example 50, 80, 95, 100.") from None
+
+
+LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
+    "model_patterns": (LinesField, "One model id or pattern a line, for example claude-opus-*; empty means every model."),
+    "allowed_ips": (LinesField, "One IP address or network a line, for example 10.0.0.0/8; empty allows every address."),
+    "directories": (LinesField, "One pattern a line, for example */billing/*; a directory of the project's name always counts."),
+    "alerts": (PercentagesField, "Percentages of the limit at which to tell, for example 50, 80, 95, 100."),
+}
+"""Columns that hold a JSON list, with the field that edits each and what it says under it."""
+
+
+def lines(values: Sequence[str]) -> str:
+    """A list for a read-only cell; empty means every."""
+    return ", ".join(values) or "every"

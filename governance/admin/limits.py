@@ -1,0 +1,262 @@
+"""Budgets, as a tree with their bars, and rate limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+
+from governance.admin import cells
+from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
+from governance.admin.budget_tree import arrange
+from governance.models import Budget, Customer, RateLimit, ScopedLimit
+from governance.selectors import BudgetStatus, budget_status, budget_statuses
+from governance.templatetags import money
+
+TARGETS = [scope.value for scope in ScopedLimit.Scope]
+_RELATED = [
+    "customer", "team__customer", "project__customer", "developer", "virtual_key",
+    "provider_access__virtual_key", "provider_access__provider",
+]  # fmt: skip
+
+
+class ScopedLimitForm(forms.ModelForm):  # type: ignore[type-arg]
+    """One target, the one that the scope names; what was left in a hidden input does not count."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in TARGETS:
+            if name in self.fields:
+                self.fields[name].required = False
+
+    def clean(self) -> dict[str, Any]:
+        values: dict[str, Any] = super().clean() or {}
+        scope = values.get("scope")
+        if scope is None:
+            return values
+        target = values.get(scope)
+        if target is None:
+            self.add_error(scope, f"Choose the {ScopedLimit.Scope(scope).label.lower()} that it limits.")
+            return values
+        limit = self._meta.model(scope=scope, **{scope: target})
+        limit.fill_tenancy()
+        values.update({name: None for name in TARGETS if name != scope})
+        values.update(customer=limit.customer, team=limit.team)
+        return values
+
+
+class ScopedLimitAdmin(VisibleAdmin):
+    """Common part: a target is chosen once and stays."""
+
+    form = ScopedLimitForm
+    list_select_related = _RELATED
+    list_filter = [
+        ("customer", VisibleRelatedFilter),
+        ("team", VisibleRelatedFilter),
+        ("scope", ChoicesDropdownFilter),
+        "is_active",
+    ]
+    search_fields = [
+        "customer__name", "team__name", "project__name", "developer__email", "virtual_key__name",
+    ]  # fmt: skip
+    autocomplete_fields = [name for name in TARGETS if name != "provider_access"]
+    conditional_fields = {name: f"scope == '{name}'" for name in TARGETS}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), *(["target_link"] if obj else [])]
+
+    @display(description="Limits")
+    def target_link(self, row: ScopedLimit) -> str:
+        return f"{row.get_scope_display()} {row.target}"
+
+
+@admin.register(Budget)
+class BudgetAdmin(ScopedLimitAdmin):
+    list_display = [
+        "scope_cell", "bar", "num_spent", "num_held", "num_forecast", "num_limit", "num_remaining", "runs_out",
+        "mode", "resets",
+    ]  # fmt: skip
+    # The tree is arranged over all rows: an installation has some hundreds of budgets, not thousands.
+    list_per_page = 500
+    list_fullwidth = True
+    list_before_template = "admin/governance/budgets_before.html"
+    change_form_outer_before_template = "admin/governance/budget_verdict.html"
+    search_fields = [*ScopedLimitAdmin.search_fields, "name"]
+    list_filter = [
+        *ScopedLimitAdmin.list_filter,
+        ("period", ChoicesDropdownFilter),
+        ("enforcement", ChoicesDropdownFilter),
+    ]
+    ordering = ["customer__name", "pk"]
+    sortable_by: list[str] = []
+    _settings = [
+        ("Limit", {"fields": ["limit_nano_usd", "period", "enforcement", "alerts", "is_active"]}),
+        (
+            "Details",
+            {
+                "fields": ["name", "model_patterns", "rolling", "timezone", "week_start", "fiscal_start_month"],
+                "classes": ["collapse"],
+            },
+        ),
+    ]
+    add_fieldsets = [("What it limits", {"fields": ["scope", *TARGETS]}), *_settings]
+    fieldsets = [("What it limits", {"fields": ["target_link"]}), *_settings]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"alerts": [50, 80, 95, 100], **super().get_changeform_initial_data(request)}
+
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        statuses = budget_statuses(rows, timezone.now())
+        ordered = []
+        for leaf in arrange(list(statuses.values())):
+            row = leaf.status.budget
+            row.page_leaf, row.page_status = leaf, leaf.status
+            ordered.append(row)
+        return ordered
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        unlimited = (
+            visible(Customer.objects.filter(is_active=True), request.user)
+            .exclude(pk__in=Budget.objects.filter(is_active=True).values("customer"))
+            .order_by("name")
+        )
+        context = {"unlimited": list(unlimited[:20]), "now": timezone.now(), **(extra_context or {})}
+        return super().changelist_view(request, context)
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        budget = self.get_object(request, object_id)
+        context = {"now": timezone.now(), **(extra_context or {})}
+        if isinstance(budget, Budget):
+            status = budget_status(budget, timezone.now())
+            context |= {"status": status, "verdict": verdict(status)}
+        return super().change_view(request, object_id, form_url, context)
+
+    @display(description="Scope")
+    def scope_cell(self, row: Any) -> SafeString:
+        kind = "" if row.scope == Budget.Scope.CUSTOMER else f"{row.get_scope_display()} · "
+        period = f"last {row.rolling} {row.period}s" if row.rolling else row.get_period_display()
+        only = f" · {', '.join(row.model_patterns)}" if row.model_patterns else ""
+        name = row.name or _short(row)
+        warning = (
+            format_html('<div class="cmp-note cmp-state--at_risk">▲ {}</div>', row.page_leaf.warning)
+            if row.page_leaf.warning
+            else ""
+        )
+        return format_html(
+            '<div class="cmp-indent-{}"><div>{} {}</div><div class="cmp-note">{}</div>{}</div>',
+            row.page_leaf.depth,
+            name,
+            money.state_badge(row.page_status.state),
+            f"{kind}{period}{only}",
+            warning,
+        )
+
+    @display(description="Spent and held of the limit")
+    def bar(self, row: Any) -> SafeString:
+        return cells.bar(row.page_status)
+
+    @display(description="Spent")
+    def num_spent(self, row: Any) -> str:
+        return money.usd(row.page_status.spent)
+
+    @display(description="Held")
+    def num_held(self, row: Any) -> str:
+        return money.usd(row.page_status.held)
+
+    @display(description="Forecast")
+    def num_forecast(self, row: Any) -> str:
+        return money.usd(row.page_status.forecast) or "too early"
+
+    @display(description="Limit")
+    def num_limit(self, row: Any) -> str:
+        return money.usd(row.limit_nano_usd)
+
+    @display(description="Remaining")
+    def num_remaining(self, row: Any) -> str:
+        return money.usd(row.page_status.remaining)
+
+    @display(description="Runs out")
+    def runs_out(self, row: Any) -> SafeString | str:
+        status: BudgetStatus = row.page_status
+        if status.share >= 1:
+            return "reached"
+        if status.runs_out_at is None:
+            return cells.quiet("not this period")
+        return cells.day(status.runs_out_at.astimezone(status.zone))
+
+    @display(description="Mode")
+    def mode(self, row: Any) -> str:
+        status: BudgetStatus = row.page_status
+        return status.mode
+
+    @display(description="Resets")
+    def resets(self, row: Any) -> SafeString | str:
+        if row.rolling:
+            return cells.quiet("rolls on")
+        return cells.day(row.page_status.resets_at) if row.page_status.resets_at else cells.quiet("never")
+
+
+def verdict(status: BudgetStatus) -> str:
+    """One sentence: how it stands, until when, and what happens then."""
+    budget, zone = status.budget, status.zone.key
+    after = "it goes on and is only told" if budget.enforcement == Budget.Enforcement.OBSERVE else "requests are blocked"
+    resets = f"It resets on {status.resets_at:%Y-%m-%d %H:%M} ({zone})." if status.resets_at else "It never resets."
+    if budget.rolling:
+        resets = f"It looks back over the last {budget.rolling} {budget.period}s."
+    match status.state:
+        case "off":
+            return "Off: it limits nothing."
+        case "blocked":
+            return f"Blocked: requests are refused. {resets} To let them through before, raise the limit."
+        case "over":
+            return f"Over its limit, and only watched: requests go on. {resets}"
+    if status.runs_out_at is not None:
+        out = status.runs_out_at.astimezone(status.zone)
+        before = f", {(status.resets_at - out).days} days before the reset" if status.resets_at else ""
+        return f"At risk: at this rate it runs out on {out:%Y-%m-%d}{before}; then {after}."
+    if status.state == "at_risk":
+        return f"At risk: {money.percent(status.share)} is used. {resets}"
+    return f"OK: {money.usd_total(status.remaining)} left. {resets}"
+
+
+@admin.register(RateLimit)
+class RateLimitAdmin(ScopedLimitAdmin):
+    list_display = ["target_cell", "kind", "num_limit", "unit", "per", "models", "status"]
+    list_display_links = ["target_cell"]
+    add_fieldsets = [
+        ("What it limits", {"fields": ["scope", *TARGETS]}),
+        ("Limit", {"fields": ["unit", "limit", "per", "model_patterns", "is_active"]}),
+    ]
+    fieldsets = [("What it limits", {"fields": ["target_link"]}), add_fieldsets[1]]
+
+    @display(description="Limits", ordering="customer__name")
+    def target_cell(self, row: RateLimit) -> str:
+        return str(row.target)
+
+    @display(description="Scope", ordering="scope")
+    def kind(self, row: RateLimit) -> str:
+        return row.get_scope_display()
+
+    @display(description="At most", ordering="limit")
+    def num_limit(self, row: RateLimit) -> str:
+        return f"{row.limit:,}"
+
+    @display(description="Models")
+    def models(self, row: RateLimit) -> str:
+        return ", ".join(row.model_patterns) or "every"
+
+    @display(description="Status", ordering="is_active")
+    def status(self, row: RateLimit) -> SafeString:
+        return cells.active(row.is_active)
+
+
+def _short(budget: Budget) -> str:
+    """The target's own name, without the customer that stands above it in the tree."""
+    return str(getattr(budget.target, "name", "") or budget.target)

@@ -1,0 +1,168 @@
+"""The price catalog and what is proposed to change in it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Sum
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+
+from governance.admin import cells
+from governance.admin.base import ReadOnlyAdmin, VisibleAdmin
+from governance.models import LedgerEntry, Price, PriceProposal
+from governance.services import prices
+from governance.templatetags import money
+
+
+@admin.register(Price)
+class PriceAdmin(VisibleAdmin):
+    """A row is never edited: requests were charged by it. A change is a later row."""
+
+    list_display = [
+        "model_id", "platform", "num_input", "num_output", "num_cache_read", "num_write_5m", "num_write_1h", "more",
+        "effective", "source",
+    ]  # fmt: skip
+    list_filter = [("platform", ChoicesDropdownFilter)]
+    list_before_template = "admin/governance/prices_before.html"
+    search_fields = ["model_id", "source"]
+    ordering = ["platform", "model_id", "-effective_from"]
+    fieldsets = [
+        (None, {"fields": ["platform", "model_id", "effective_from"]}),
+        (
+            "USD per million tokens",
+            {"fields": [("input", "output"), ("cache_read", "cache_write_5m", "cache_write_1h"), "tiers", "multipliers"]},
+        ),
+        ("Besides tokens", {"fields": ["web_search", ("context_tokens", "max_output_tokens")]}),
+        ("Where it comes from", {"fields": ["source", "version"]}),
+    ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="Input", ordering="input")
+    def num_input(self, row: Price) -> str:
+        return money.rate(row.input)
+
+    @display(description="Output", ordering="output")
+    def num_output(self, row: Price) -> str:
+        return money.rate(row.output)
+
+    @display(description="Cache read", ordering="cache_read")
+    def num_cache_read(self, row: Price) -> str:
+        return money.rate(row.cache_read)
+
+    @display(description="Write 5 min", ordering="cache_write_5m")
+    def num_write_5m(self, row: Price) -> str:
+        return money.rate(row.cache_write_5m)
+
+    @display(description="Write 1 h", ordering="cache_write_1h")
+    def num_write_1h(self, row: Price) -> str:
+        return money.rate(row.cache_write_1h)
+
+    @display(description="Also")
+    def more(self, row: Price) -> SafeString | str:
+        parts = [f"above {tier['above_prompt_tokens']:,} tokens" for tier in row.tiers]
+        parts += [f"{name} ×{factor}" for name, factor in sorted(row.multipliers.items())]
+        return cells.quiet(", ".join(parts)) if parts else ""
+
+    @display(description="From", ordering="effective_from")
+    def effective(self, row: Price) -> SafeString | str:
+        return cells.day(row.effective_from)
+
+
+@admin.register(PriceProposal)
+class PriceProposalAdmin(ReadOnlyAdmin):
+    list_display = [
+        "model_id", "platform", "fields_cell", "num_current", "num_proposed", "num_percent", "effective", "num_spent",
+        "age", "status_cell", "source",
+    ]  # fmt: skip
+    list_filter = [("status", ChoicesDropdownFilter), ("platform", ChoicesDropdownFilter)]
+    list_before_template = "admin/governance/proposals_before.html"
+    list_select_related = ["current", "decided_by"]
+    search_fields = ["model_id", "source"]
+    actions = ["approve", "reject"]
+
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        since = timezone.now() - timedelta(days=30)
+        spent = dict(
+            LedgerEntry.objects.filter(model__in={row.model_id for row in rows}, occurred_at__gte=since)
+            .order_by()
+            .values_list("model")
+            .annotate(total=Sum("amount_nano_usd"))
+        )
+        for row in rows:
+            row.page_spent = spent.get(row.model_id, 0)
+        return rows
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("governance.decide_priceproposal")
+
+    @admin.action(description="Approve: add to the catalog", permissions=["decide"])
+    def approve(self, request: HttpRequest, queryset: Any) -> None:
+        self._decide(request, queryset, prices.approve_proposal, "Approved")
+
+    @admin.action(description="Reject", permissions=["decide"])
+    def reject(self, request: HttpRequest, queryset: Any) -> None:
+        self._decide(request, queryset, prices.reject_proposal, "Rejected")
+
+    def _decide(self, request: HttpRequest, queryset: Any, decide: Any, done: str) -> None:
+        decided: list[str] = []
+        for proposal in queryset:
+            try:
+                decide(proposal=proposal, actor=request.user)
+            except ValidationError as error:
+                self.message_user(request, f"{proposal}: {'; '.join(error.messages)}", messages.ERROR)
+            else:
+                decided.append(str(proposal))
+        if decided:
+            self.message_user(request, f"{done}: {', '.join(decided)}.", messages.SUCCESS)
+
+    @display(description="Class")
+    def fields_cell(self, row: PriceProposal) -> SafeString:
+        return _stack(str(change["field"]).replace("_", " ") for change in row.changes)
+
+    @display(description="Current")
+    def num_current(self, row: PriceProposal) -> SafeString:
+        return _stack(change.get("old") or "new" for change in row.changes)
+
+    @display(description="Proposed")
+    def num_proposed(self, row: PriceProposal) -> SafeString:
+        return _stack(change.get("new") or money.DASH for change in row.changes)
+
+    @display(description="Δ %")
+    def num_percent(self, row: PriceProposal) -> SafeString:
+        return _stack(change.get("percent") or money.DASH for change in row.changes)
+
+    @display(description="From", ordering="effective_from")
+    def effective(self, row: PriceProposal) -> SafeString | str:
+        return cells.day(row.effective_from)
+
+    @display(description="Spent, last 30 d")
+    def num_spent(self, row: Any) -> str:
+        return money.usd(row.page_spent)
+
+    @display(description="Age", ordering="created_at")
+    def age(self, row: PriceProposal) -> str:
+        days = (timezone.now() - row.created_at).days
+        return f"{days} d" if days else "today"
+
+    @display(description="Status", ordering="status")
+    def status_cell(self, row: PriceProposal) -> SafeString:
+        marks = {"pending": ("at_risk", "▲"), "rejected": ("off", "○"), "superseded": ("off", "○")}
+        name, mark = marks.get(row.status, ("ok", "✓"))
+        return cells.state(name, mark, row.get_status_display())
+
+
+def _stack(parts: Any) -> SafeString:
+    return format_html_join("", "<div>{}</div>", ((part,) for part in parts))

@@ -1,0 +1,195 @@
+"""Customers, teams, projects and developers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, Sum
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from governance.admin import cells
+from governance.admin.base import VisibleAdmin, VisibleInline, VisibleRelatedFilter
+from governance.models import Budget, Customer, Developer, LedgerEntry, Membership, Project, Team
+from governance.selectors import BudgetStatus, budget_statuses, month_start
+from governance.services import tenants
+from governance.templatetags import money
+
+
+class TenantAdmin(VisibleAdmin):
+    """Common part: spend of the month and the tightest budget in the list, switching on and off."""
+
+    scope: str
+    actions = ["switch_on", "switch_off"]
+
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        now, ids = timezone.now(), [row.pk for row in rows]
+        column = f"{self.scope}_id"
+        spent = dict(
+            LedgerEntry.objects.filter(**{f"{column}__in": ids}, occurred_at__gte=month_start(now))
+            .order_by()
+            .values_list(column)
+            .annotate(total=Sum("amount_nano_usd"))
+        )
+        budgets = Budget.objects.filter(scope=self.scope, is_active=True, **{f"{column}__in": ids})
+        tightest: dict[int, BudgetStatus] = {}
+        for status in budget_statuses(budgets.select_related("customer", self.scope), now).values():
+            target = getattr(status.budget, column)
+            if target not in tightest or status.share > tightest[target].share:
+                tightest[target] = status
+        for row in rows:
+            row.page_spent, row.page_status = spent.get(row.pk, 0), tightest.get(row.pk)
+        return rows
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        # It stays with its customer: its costs, keys and memberships lean on that.
+        return [*super().get_readonly_fields(request, obj), *(["customer"] if obj and self.scope != "customer" else [])]
+
+    @display(description="This month (USD)")
+    def num_spent(self, row: Any) -> str:
+        return money.usd(row.page_spent)
+
+    @display(description="Tightest budget")
+    def bar(self, row: Any) -> SafeString:
+        return cells.bar(row.page_status)
+
+    @display(description="Status", ordering="is_active")
+    def status(self, row: Any) -> SafeString:
+        return cells.active(row.is_active)
+
+    @admin.action(description="Switch on", permissions=["change"])
+    def switch_on(self, request: HttpRequest, queryset: Any) -> None:
+        self._switch(request, queryset, on=True)
+
+    @admin.action(description="Switch off: refuse their keys", permissions=["change"])
+    def switch_off(self, request: HttpRequest, queryset: Any) -> None:
+        self._switch(request, queryset, on=False)
+
+    def _switch(self, request: HttpRequest, queryset: Any, *, on: bool) -> None:
+        switch = tenants.activate if on else tenants.deactivate
+        changed = [str(row) for row in queryset if switch(tenant=row, actor=request.user)]
+        done = f"Switched {'on' if on else 'off'}: {', '.join(changed)}." if changed else "Nothing to change."
+        self.message_user(request, done, messages.SUCCESS if changed else messages.INFO)
+
+
+class MembershipInline(VisibleInline):
+    """Who may see a customer or team."""
+
+    model = Membership
+    autocomplete_fields = ["user", "customer", "team"]
+    verbose_name_plural = "who may see it"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return visible_memberships(super().get_queryset(request), request.user)
+
+
+def visible_memberships(memberships: Any, user: Any) -> Any:
+    """Memberships of the customers and teams that a user may see as a whole."""
+    if user.is_superuser:
+        return memberships
+    mine = list(user.memberships.values_list("customer_id", "team_id"))
+    return memberships.filter(
+        Q(customer__in=[customer for customer, team in mine if team is None])
+        | Q(team__in=[team for _, team in mine if team is not None])
+    )
+
+
+@admin.register(Customer)
+class CustomerAdmin(TenantAdmin):
+    scope = "customer"
+    list_display = ["name", "num_teams", "num_keys", "bar", "num_spent", "timezone", "status"]
+    list_filter = ["is_active"]
+    search_fields = ["name"]
+    fieldsets = [
+        (None, {"fields": ["name", "contact", "is_active"]}),
+        ("Reporting", {"fields": ["timezone", "currency_display"]}),
+        ("Policy", {"fields": ["content_policy", "unpriced_policy"]}),
+    ]
+    inlines = [MembershipInline]
+
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        counts = {
+            row["pk"]: row
+            for row in Customer.objects.filter(pk__in=[row.pk for row in rows])
+            .values("pk")
+            .annotate(teams=Count("teams", distinct=True), keys=Count("teams__keys", distinct=True))
+        }
+        for row in rows:
+            row.page_counts = counts[row.pk]
+        return super().load_page(request, rows)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who sees only one team of a customer does not change the customer."""
+        allowed = super().has_change_permission(request, obj)
+        if not allowed or obj is None or request.user.is_superuser:
+            return allowed
+        return request.user.memberships.filter(customer=obj, team__isnull=True).exists()
+
+    @display(description="Teams")
+    def num_teams(self, row: Any) -> str:
+        return money.tokens(row.page_counts["teams"])
+
+    @display(description="Keys")
+    def num_keys(self, row: Any) -> str:
+        return money.tokens(row.page_counts["keys"])
+
+
+@admin.register(Team)
+class TeamAdmin(TenantAdmin):
+    scope = "team"
+    list_display = ["name", "customer", "cost_center", "num_keys", "bar", "num_spent", "status"]
+    list_filter = [("customer", VisibleRelatedFilter), "is_active"]
+    list_select_related = ["customer"]
+    search_fields = ["name", "cost_center", "customer__name"]
+    autocomplete_fields = ["customer"]
+    fields = ["customer", "name", "cost_center", "is_active"]
+
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        counts: dict[int, int] = defaultdict(int)
+        counts.update(
+            Team.objects.filter(pk__in=[row.pk for row in rows])
+            .order_by()
+            .annotate(keys_count=Count("keys"))
+            .values_list("pk", "keys_count")
+        )
+        for row in rows:
+            row.page_keys = counts[row.pk]
+        return super().load_page(request, rows)
+
+    @display(description="Keys")
+    def num_keys(self, row: Any) -> str:
+        return money.tokens(row.page_keys)
+
+
+@admin.register(Project)
+class ProjectAdmin(TenantAdmin):
+    scope = "project"
+    list_display = ["name", "customer", "team_name", "bar", "num_spent", "status"]
+    list_filter = [("customer", VisibleRelatedFilter), ("team", VisibleRelatedFilter), "is_active"]
+    list_select_related = ["customer", "team"]
+    search_fields = ["name", "customer__name"]
+    autocomplete_fields = ["customer", "team"]
+    fields = ["customer", "team", "name", "directories", "is_active"]
+
+    @display(description="Team", ordering="team__name")
+    def team_name(self, row: Project) -> str:
+        return row.team.name if row.team else "every team"
+
+
+@admin.register(Developer)
+class DeveloperAdmin(TenantAdmin):
+    scope = "developer"
+    list_display = ["email", "name", "customer", "team_name", "bar", "num_spent", "status"]
+    list_filter = [("customer", VisibleRelatedFilter), ("team", VisibleRelatedFilter), "is_active"]
+    list_select_related = ["customer", "team"]
+    search_fields = ["email", "name"]
+    autocomplete_fields = ["customer", "team", "user"]
+    fields = ["customer", "team", "email", "name", "user", "is_active"]
+
+    @display(description="Team", ordering="team__name")
+    def team_name(self, row: Developer) -> str:
+        return row.team.name if row.team else money.DASH
