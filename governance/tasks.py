@@ -1,0 +1,41 @@
+"""Background work of governance: idempotent sweeps that a lost message or a second run does no harm to."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Any
+
+from celery import shared_task
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from governance.price_download import fetch
+from governance.pricing_source import PriceSourceError, read
+from governance.services.prices import AutoApproval, propose
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="governance.tasks.refresh_prices")
+def refresh_prices(source: str = "") -> dict[str, Any]:
+    """Compare the catalog with `COMPTROLLER_PRICE_SOURCE` (or `source`) and propose every difference.
+
+    Returns counts and `error`: empty, or why nothing was changed.
+    """
+    options = settings.COMPTROLLER
+    origin = source or options["COMPTROLLER_PRICE_SOURCE"]
+    rule = AutoApproval(
+        percent=Decimal(options["COMPTROLLER_PRICE_AUTO_APPROVE_PERCENT"]),
+        new_models=options["COMPTROLLER_PRICE_AUTO_APPROVE_NEW"],
+    )
+    try:
+        done = propose(source=read(fetch(origin)), origin=origin, rule=rule)
+    except (PriceSourceError, ValidationError) as error:
+        reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+        logger.error("Price refresh changed nothing: %s", reason)
+        return {"source": origin, "error": reason}
+    counts = asdict(done)
+    logger.info("Price refresh from %s: %s", origin, ", ".join(f"{n} {k}" for k, n in counts.items() if n))
+    return {"source": origin, "error": "", **counts}
