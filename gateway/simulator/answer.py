@@ -61,7 +61,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Events sent before the wait of `hold`; 0: not even headers."""
 
     # An error instead of an answer.
-    status: int = 200
+    status: int | None = None
     error_type: str | None = None
     message: str | None = None
     retry_after: int | None = None
@@ -97,6 +97,6 @@ def answer(values: Mapping[str, Any]) -> Answer:
         found = msgspec.convert(dict(values), Answer, strict=False)
     except msgspec.ValidationError as error:
         raise BadScript(f"wrong answer: {error}; the fields are in docs/simulator.md") from None
-    if not 100 <= found.status <= 599:
+    if found.status is not None and not 200 <= found.status <= 599:
         raise BadScript(f"wrong answer: status {found.status} is no HTTP status")
     return found

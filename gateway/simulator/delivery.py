@@ -62,7 +62,7 @@ class Delivery:
             return CUT
         if answer.html or answer.empty or answer.garbage:
             return await self._not_an_api()
-        return await self._error() if answer.status != 200 else None
+        return await self._error() if answer.status not in {None, 200} else None
 
     async def _stream(self, message: Reply) -> str:
         answer, line = self._answer, self._line
@@ -79,7 +79,8 @@ class Delivery:
                 break
             failing = answer.error_event is not None and sent >= answer.error_after
             if failing:
-                event = self._error_event()
+                # No whole message: the journal counts no tokens for it.
+                event, self._entry.usage = self._error_event(), None
             elif is_delta:
                 await line.pause(answer.delay_ms / 1000 + (answer.silent_s if deltas == 1 else 0))
                 deltas += 1
@@ -111,7 +112,7 @@ class Delivery:
 
     async def _error(self) -> str:
         answer = self._answer
-        status = answer.status if answer.status != 200 else 500
+        status = answer.status if answer.status and answer.status != 200 else 500
         kind = answer.error_type or answer.error_event or errors.error_type(status)
         headers = [*self._headers, _JSON]
         if answer.retry_after is not None:
@@ -123,12 +124,11 @@ class Delivery:
     async def _not_an_api(self) -> str:
         answer = self._answer
         if answer.html:
-            status = answer.status if answer.status != 200 else 502
-            return await self._send(status, [*self._headers, (b"content-type", b"text/html")], _HTML)
+            return await self._send(answer.status or 502, [*self._headers, (b"content-type", b"text/html")], _HTML)
         kind = _SSE if self._entry.stream else _JSON
         # Seeded: the same bytes in every run.
         body = b"" if answer.empty else random.Random(2).randbytes(2048)
-        return await self._send(answer.status, [*self._headers, kind], body)
+        return await self._send(answer.status or 200, [*self._headers, kind], body)
 
     async def _send(self, status: int, headers: Headers, body: bytes) -> str:
         answer, line = self._answer, self._line

@@ -16,12 +16,13 @@ _TOKEN = re.compile(
         (?:=(?: "(?P<double>(?:[^"\\]|\\.)*)"
               | '(?P<single>(?:[^'\\]|\\.)*)'
               | (?P<bare>(?:(?!\]\])[^\s"'])+)
-        ))?
+        ))?(?=\s|\]\])
     )""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_TOOL_FIRST = frozenset({"content", "message"})
 _JSON_FIELDS = frozenset({"iterations", "extra", "headers", "content", "input"})
 
 
@@ -62,14 +63,12 @@ def _fields(text: str, position: int) -> tuple[dict[str, Any], int]:
 
 
 def _value(token: re.Match[str]) -> Any:
-    key = token["key"]
     quoted = token["double"] if token["double"] is not None else token["single"]
     if quoted is not None:
-        plain = _ESCAPE.sub(_unescape, quoted)
-        return _json(key, plain) if key in _JSON_FIELDS else plain
-    if token["bare"] is None:
-        return BIG_EVENT_BYTES if key == "big_event" else True
-    return _json(key, token["bare"]) if key in _JSON_FIELDS else token["bare"]
+        return _ESCAPE.sub(_unescape, quoted)
+    if token["bare"] is not None:
+        return _scalar(token["bare"])
+    return BIG_EVENT_BYTES if token["key"] == "big_event" else True
 
 
 def _unescape(escape: re.Match[str]) -> str:
@@ -77,25 +76,29 @@ def _unescape(escape: re.Match[str]) -> str:
     return chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPES.get(code, code)
 
 
-def _json(key: str, value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise BadScript(f"{key} must be JSON in quotes: {error}") from None
+def _scalar(word: str) -> Any:
+    if word in {"true", "false", "null"} or re.fullmatch(r"-?\d{1,18}(\.\d+)?", word):
+        return json.loads(word)
+    return word
 
 
 def _sorted_out(values: dict[str, Any]) -> dict[str, Any]:
-    """With `tool`, a word that is no field of an answer, or starts with `input.`, is an input of the tool."""
-    if "tool" not in values:
-        return values
-    given = dict(values.pop("input", {}))
-    for key in [key for key in values if key not in FIELDS]:
-        value = values.pop(key)
-        given[key.removeprefix("input.")] = _scalar(value)
-    return {**values, "input": given}
+    """JSON read, and with `tool` every word that is no field of an answer turned into an input of the tool.
+
+    `content` and `message` name a tool's input where there is a tool; `input.KEY` always does.
+    """
+    given: dict[str, Any] = {}
+    if "tool" in values:
+        for key in [key for key in values if key not in FIELDS or key in _TOOL_FIRST]:
+            given[key.removeprefix("input.")] = values.pop(key)
+    found = {key: _json(key, value) if key in _JSON_FIELDS else value for key, value in values.items()}
+    if given:
+        found["input"] = {**found.get("input", {}), **given}
+    return found
 
 
-def _scalar(value: Any) -> Any:
-    if isinstance(value, str) and (value in {"true", "false", "null"} or re.fullmatch(r"-?\d+(\.\d+)?", value)):
+def _json(key: str, value: Any) -> Any:
+    try:
         return json.loads(value)
-    return value
+    except (TypeError, ValueError) as error:
+        raise BadScript(f"{key} must be JSON in quotes: {error}") from None

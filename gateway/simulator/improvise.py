@@ -18,6 +18,8 @@ _FILE = re.compile(
     r"\b(?:create|write|make|save|add)\b[^\n]*?(?<![\w/.])((?:[\w.-]*/)*[\w-]+\.[A-Za-z]\w{0,9})\b", re.I
 )
 _DIRECTORY = re.compile(r"[Ww]orking directory: (\S.*)")
+_HEARD = 2000
+"""Characters of a prompt that are looked at."""
 _SUBAGENT_TOOLS = ("Agent", "Task")
 
 Block = dict[str, Any]
@@ -82,7 +84,7 @@ def example(schema: dict[str, Any]) -> Any:
 def _guessed(ask: Ask, turn: Turn, prompt: str) -> list[Block]:
     if turn.step > 0:
         return [{"type": "text", "text": f"{LABEL} Done. The tool's result arrived and no model looked at it."}]
-    asked = _FILE.search(prompt)
+    asked = _FILE.search(prompt[:_HEARD])
     if asked is not None and ask.tool_named("Write") is not None:
         path = _absolute(ask, asked[1])
         return [
@@ -93,7 +95,7 @@ def _guessed(ask: Ask, turn: Turn, prompt: str) -> list[Block]:
 
 
 def _reply(prompt: str) -> str:
-    heard = " ".join(prompt.split())
+    heard = " ".join(prompt[:_HEARD].split())
     if len(heard) > 80:
         heard = heard[:79] + "…"
     about = f" to “{heard}”" if heard else ""

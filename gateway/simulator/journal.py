@@ -92,6 +92,7 @@ class Journal:
         self._ring.append(entry)
         self._counts["received"] += 1
         self._counts["open"] += 1
+        self._notify()
         return entry
 
     def body(self, entry: Entry, body: bytes) -> None:
