@@ -36,11 +36,11 @@ def create_rate_limit(
     return save_with_audit(instance=rate_limit, actor=actor, actor_name=actor_name)
 
 
-def change(*, limit: Limit, actor: Actor, actor_name: str = "", **values: Any) -> Limit:
+def change(*, row: Limit, actor: Actor, actor_name: str = "", **values: Any) -> Limit:
     """Set the given columns; its target stays. Raises ValidationError."""
     for name, value in values.items():
-        setattr(limit, name, value)
-    return save_with_audit(instance=limit, actor=actor, actor_name=actor_name, fields=values)
+        setattr(row, name, value)
+    return save_with_audit(instance=row, actor=actor, actor_name=actor_name, fields=values)
 
 
 def _scope(target: Target) -> dict[str, Any]:
