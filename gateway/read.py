@@ -34,7 +34,7 @@ def attribute(exchange: Exchange, request: Peek | None) -> None:
     record = exchange.record
     record.session_id, record.device_id = found.session_id, found.device_id
     record.agent_id, record.parent_agent_id = found.agent_id, found.parent_agent_id
-    record.prompt_id, record.request_class = found.prompt_id, found.request_class
+    record.prompt_id, record.request_class = found.prompt_id, record.request_class or found.request_class
     record.client, record.working_directory = found.client, found.working_directory
     record.tags = found.tags
     if exchange.grant is not None:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -117,7 +117,8 @@ def _object(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
 
 
 def _without_none(kind: Any) -> Any:
-    if isinstance(kind, types.UnionType):
+    # `Literal[…] | None` is a typing.Union where `int | None` is a types.UnionType.
+    if get_origin(kind) in (types.UnionType, Union):
         (kind,) = (option for option in get_args(kind) if option is not types.NoneType)
     return kind
 
