@@ -39,8 +39,8 @@ SCOPES: dict[str, type[Model]] = {
     "provider_access": ProviderAccess,
 }
 _TARGETS = (
-    "customer", "team", "project", "developer", "virtual_key", "provider_access__virtual_key",
-    "provider_access__provider",
+    "customer", "team__customer", "project__customer", "developer", "virtual_key",
+    "provider_access__virtual_key", "provider_access__provider",
 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _limit_filters(**more: django_filters.Filter) -> dict[str, django_filters.Fi
 
 class _Limits(WriteResource):
     def change_row(self, row: Any, values: dict[str, Any]) -> Any:
-        return budgets.change(limit=row, actor=self.request.user, **values)
+        return budgets.change(row=row, actor=self.request.user, **values)
 
 
 class Budgets(_Limits):
