@@ -152,6 +152,13 @@ def delta(**usage: Any) -> bytes:
             ],
             Usage(cache_write_5m_tokens=5, cache_write_1h_tokens=30),
         ),
+        (
+            [
+                start(cache_creation_input_tokens=40, cache_creation={"ephemeral_1h_input_tokens": 40}),
+                delta(cache_creation_input_tokens=25),
+            ],
+            Usage(cache_write_1h_tokens=25),
+        ),
         # Only a split and no total.
         ([start(cache_creation={"ephemeral_1h_input_tokens": 30})], Usage(cache_write_1h_tokens=30)),
         # Speed, tier and geography are kept from the start.
@@ -188,6 +195,13 @@ def delta(**usage: Any) -> bytes:
 )
 def test_usage_is_merged_by_the_rules(chunks: list[bytes], usage: Usage | None) -> None:
     assert meter(*chunks).usage == usage
+
+
+def test_a_delta_inside_another_event_is_no_event_of_its_own() -> None:
+    inner = event("content_block_delta", index=0, delta={"type": "text_delta", "text": "x"})
+    chunks = [start(input_tokens=1), b"event: message_stop\n", inner, b'data: {"type": "x"}\n\n']
+    assert meter(*chunks) == meter(b"".join(chunks))
+    assert not meter(*chunks).complete
 
 
 def test_a_placeholder_is_not_a_final_count() -> None:
