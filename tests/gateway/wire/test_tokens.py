@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire.peek import peek
-from gateway.wire.tokens import MAX_IMAGE_TOKENS, Bound, estimate_output, upper_bound
+from gateway.wire.tokens import MAX_IMAGE_TOKENS, Bound, estimate_output, estimate_prompt, upper_bound
 
 DATA = base64.b64encode(b"\x89PNG" + b"\0" * 300_000).decode()
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DATA}}
@@ -138,4 +138,5 @@ def test_nesting_ends() -> None:
 
 
 def test_estimate() -> None:
+    assert estimate_prompt(3_000) >= 3_000 // 4
     assert [estimate_output(n) for n in (-5, 0, 1, 3, 4, 3_000)] == [0, 0, 1, 1, 2, 1_000]
