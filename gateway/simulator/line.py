@@ -32,7 +32,6 @@ class Line:
         self._receive = receive
         self._send = send
         self._transport: asyncio.Transport | None = scope.get("extensions", {}).get(TRANSPORT, {}).get("transport")
-        self._gone = asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
 
     async def body(self, limit: int) -> bytes | None:
@@ -70,26 +69,25 @@ class Line:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but not longer than the client does."""
+        """Wait, but not longer than the client does. Raises ClientGone."""
         if seconds > 0:
-            await self._until(self.gone(), seconds)
+            await asyncio.wait([self.watch()], timeout=seconds)
+            self._check()
 
     async def hold(self, gate: asyncio.Event) -> None:
         """Wait for the gate to open. Raises ClientGone."""
         opened = asyncio.ensure_future(gate.wait())
-        left = asyncio.ensure_future(self.gone())
         try:
-            await asyncio.wait([opened, left], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([opened, self.watch()], return_when=asyncio.FIRST_COMPLETED)
         finally:
             opened.cancel()
-            left.cancel()
         self._check()
 
-    async def gone(self) -> None:
-        """Returns when the client has closed the connection."""
+    def watch(self) -> asyncio.Task[None]:
+        """Notice from now on when the client leaves: the task then ends."""
         if self._watcher is None:
-            self._watcher = asyncio.create_task(self._watch())
-        await self._gone.wait()
+            self._watcher = asyncio.create_task(self._until_disconnect())
+        return self._watcher
 
     async def cut(self, raw: bytes = b"", *, reset: bool = False) -> None:
         """Close the connection as it is, after these raw bytes; with a TCP reset if told."""
@@ -104,32 +102,20 @@ class Line:
             self._transport.abort()
         else:
             self._transport.close()
-        await self.gone()
+        await self.watch()
 
     def close(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
 
-    def watch(self) -> None:
-        """Notice from now on when the client leaves."""
-        if self._watcher is None:
-            self._watcher = asyncio.create_task(self._watch())
-
-    async def _watch(self) -> None:
+    async def _until_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._gone.set()
-
-    async def _until(self, waited: Awaitable[None], seconds: float) -> None:
-        try:
-            await asyncio.wait_for(waited, seconds)
-        except TimeoutError:
-            return
-        raise ClientGone
 
     def _check(self) -> None:
+        left = self._watcher is not None and self._watcher.done()
         # A burst never yields to the watcher: the transport itself knows at once.
-        if self._gone.is_set() or (self._transport is not None and self._transport.is_closing()):
+        if left or (self._transport is not None and self._transport.is_closing()):
             raise ClientGone
 
 
