@@ -56,7 +56,7 @@ _NAVIGATION: list[dict[str, Any]] = [
             {
                 "title": "Live log",
                 "icon": "sensors",
-                "link": "/admin/live/",
+                "link": reverse_lazy("live_log"),
                 "permission": _can("observability.view_request"),
             },
             _rows("Log exports", "download", "observability.logexport"),
@@ -94,6 +94,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "What Claude Code costs",
     "SITE_SYMBOL": "account_balance",
     "SHOW_HISTORY": False,
+    "DASHBOARD_CALLBACK": "observability.admin.dashboard.index",
     "SHOW_VIEW_ON_SITE": False,
     "STYLES": [lambda request: static("governance/comptroller.css")],
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": _NAVIGATION},
