@@ -53,6 +53,7 @@ def run_waiting() -> int:
 def claim(now: datetime) -> LogExport | None:
     """Take the oldest waiting export. Race: two workers may see the same one; the compare-and-set lets one have it."""
     dead = Q(status=LogExport.Status.RUNNING) & (Q(claimed_at__lt=now - DEAD_AFTER) | Q(claimed_at__isnull=True))
+    export: LogExport
     for export in LogExport.objects.filter(Q(status=LogExport.Status.QUEUED) | dead).order_by("pk"):
         seen = LogExport.objects.filter(pk=export.pk, status=export.status, claimed_at=export.claimed_at)
         if seen.update(status=LogExport.Status.RUNNING, claimed_at=now):
@@ -105,7 +106,7 @@ def _write(export: LogExport, temporary: Path) -> None:
             path=name, error="", finished_at=timezone.now(),
         ):  # fmt: skip
             raise Lost
-        # Inside the transaction: after a crash between the two the export is RUNNING, and the next run replaces the file.
+        # Inside the transaction: after a crash between the two the export is RUNNING; the next run replaces the file.
         os.replace(temporary, folder() / name)
 
 

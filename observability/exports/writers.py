@@ -70,7 +70,7 @@ class JsonLines:
 
     def __init__(self, file: Counted) -> None:
         # No time stamp and no name in the header: the same rows give the same bytes.
-        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)  # type: ignore[arg-type]
+        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)
         self._encoder = msgspec.json.Encoder()
 
     def write(self, rows: Sequence[Row]) -> None:

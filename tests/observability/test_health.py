@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
+from django.test import AsyncClient, Client
 
 from observability import health
 from observability.health import Check
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
@@ -34,11 +34,17 @@ def states(client: Client, status: int) -> dict[str, Any]:
     return dict(body["checks"])
 
 
-@pytest.mark.django_db(transaction=False)
 def test_alive_without_the_database(client: Client, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         response = client.get("/healthz")
     assert (response.status_code, response.content) == (200, b"ok\n")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_monitors_may_ask_by_address(async_client: AsyncClient, path: str) -> None:
+    headers = {"host": "10.1.2.3:8000"}
+    assert (await async_client.get(path, headers=headers)).status_code == 200
+    assert (await async_client.get("/admin/login/", headers=headers)).status_code == 400
 
 
 def test_ready(client: Client) -> None:
@@ -75,6 +81,7 @@ def test_a_check_that_hangs_or_raises(client: Client, monkeypatch: pytest.Monkey
     assert checks["raises"] == {"ok": False, "detail": "Failed with RuntimeError; the log says more."}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_missing_triggers_and_migrations(client: Client) -> None:
     from governance import triggers
 

@@ -133,7 +133,6 @@ def test_budgets_are_read_at_the_scrape() -> None:
     }
 
 
-@pytest.mark.django_db(transaction=True)
 def test_the_page(client: Client) -> None:
     response = client.get("/metrics")
     assert (response.status_code, response["content-type"].partition(";")[0]) == (200, "text/plain")

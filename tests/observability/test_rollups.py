@@ -16,7 +16,7 @@ from observability import rollups, rows, tasks
 from observability.models import ChangedHour, HourlyUsage, Request
 from tests.observability.records import MORNING, a_record
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def write(*records: Any) -> None:
@@ -90,6 +90,7 @@ def test_a_change_while_the_sums_are_taken_is_summed_by_the_next_sweep(monkeypat
     assert_foots()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_workers_side_by_side_double_nothing() -> None:
     def sweep() -> None:
         try:

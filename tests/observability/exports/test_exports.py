@@ -24,7 +24,7 @@ from observability.exports.writers import Counted, open_writer
 from observability.models import LogExport, Request
 from tests.observability.records import MORNING, a_record
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 MIDNIGHT = MORNING.replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -197,6 +197,7 @@ def test_days_are_scheduled_once_and_missed_ones_made_up_for() -> None:
     assert LogExport.objects.filter(format="parquet", scheduled=True).values("starts_at").distinct().count() == 35
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_request_is_queued_and_audited(admin_user: Any) -> None:
     customer = Customer.objects.create(name="Acme")
     wanted = services.request_export(
