@@ -88,14 +88,33 @@ _NAVIGATION: list[dict[str, Any]] = [
     },
 ]
 
+# Shades around the blue of the budget bars (#0072b2), so that every page has one accent.
+_BLUE = {
+    "50": "#eff8ff",
+    "100": "#dbeefe",
+    "200": "#bfe1fd",
+    "300": "#92cefb",
+    "400": "#5eb2f0",
+    "500": "#2f95dc",
+    "600": "#0072b2",
+    "700": "#075f95",
+    "800": "#0c507b",
+    "900": "#104366",
+    "950": "#0b2b44",
+}
+
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Comptroller",
     "SITE_HEADER": "Comptroller",
     "SITE_SUBHEADER": "What Claude Code costs",
     "SITE_SYMBOL": "account_balance",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("governance/favicon.svg")}
+    ],
     "SHOW_HISTORY": False,
     "DASHBOARD_CALLBACK": "observability.admin.dashboard.index",
     "SHOW_VIEW_ON_SITE": False,
+    "COLORS": {"primary": _BLUE},
     "STYLES": [lambda request: static("governance/comptroller.css")],
     "SIDEBAR": {"show_search": True, "show_all_applications": False, "navigation": _NAVIGATION},
     "COMMAND": {

@@ -57,6 +57,13 @@ class BudgetStatus:
         return ZoneInfo(self.budget.timezone or self.budget.customer.timezone)
 
     @property
+    def resets_on(self) -> str:
+        """The day of the reset in the budget's own zone, or why there is none."""
+        if self.budget.rolling:
+            return "rolls on"
+        return f"{self.resets_at:%Y-%m-%d}" if self.resets_at else "never"
+
+    @property
     def resets_at(self) -> datetime | None:
         """End of the period in the budget's own zone; None where it never ends or rolls."""
         ends = None if self.budget.rolling else self.window.ends_at

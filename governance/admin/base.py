@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
@@ -50,7 +49,8 @@ class PageChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = self.model_admin.load_page(request, list(self.result_list))
+        page: Any = self.result_list  # type: ignore[has-type]
+        self.result_list = self.model_admin.load_page(request, list(page))
 
 
 class VisibleRelatedFilter(RelatedDropdownFilter):
@@ -119,18 +119,18 @@ class VisibleAdmin(VisibleChoices, ModelAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         delete_with_audit(instance=obj, actor=request.user)
 
-    def delete_queryset(self, request: HttpRequest, queryset: Iterable[Any]) -> None:
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         with transaction.atomic():
             for row in queryset:
                 delete_with_audit(instance=row, actor=request.user)
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Nothing: the audit trail has it. Django's own log can be edited."""
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Nothing: the audit trail has it."""
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Nothing: the audit trail has it."""
 
     def _refused(self, request: HttpRequest, message: str) -> HttpResponse:

@@ -24,12 +24,14 @@ def minute(moment: datetime | None) -> SafeString | str:
     """`2026-11-22 14:32`."""
     if moment is None:
         return money.DASH
-    return format_html('<time class="cmp-date" title="{:%Z}">{:%Y-%m-%d %H:%M}</time>', moment, moment)
+    shown, zone = f"{moment:%Y-%m-%d %H:%M}", f"{moment:%Z}"
+    return format_html('<time class="cmp-date" title="{}">{}</time>', zone, shown)
 
 
 def state(name: str, mark: str, word: str) -> SafeString:
     """A mark and a word: read without colour."""
-    return format_html('<span class="cmp-state cmp-state--{}"><span aria-hidden="true">{}</span> {}</span>', name, mark, word)
+    shown = '<span class="cmp-state cmp-state--{}"><span aria-hidden="true">{}</span> {}</span>'
+    return format_html(shown, name, mark, word)
 
 
 def active(is_active: bool) -> SafeString:
@@ -45,4 +47,6 @@ def bar(status: BudgetStatus | None, *, name_it: bool = False) -> SafeString:
     if status is None:
         return quiet("No budget: unlimited")
     drawn = render_to_string("admin/governance/budget_bar.html", money.budget_bar(status))
-    return format_html('{}<div class="cmp-bar__caption">{}</div>', drawn, status.budget) if name_it else SafeString(drawn)
+    if not name_it:
+        return SafeString(drawn)
+    return format_html('{}<div class="cmp-bar__caption">{}</div>', drawn, status.budget)

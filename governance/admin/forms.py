@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -22,7 +21,7 @@ class LinesField(forms.CharField):
         return [item for item in re.split(r"[\s,]+", value or "") if item]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return list(initial or []) != self.to_python(data)
+        return bool(list(initial or []) != self.to_python(data))
 
 
 class PercentagesField(LinesField):
@@ -41,14 +40,9 @@ class PercentagesField(LinesField):
 
 
 LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
-    "model_patterns": (LinesField, "One model id or pattern a line, for example claude-opus-*; empty means every model."),
-    "allowed_ips": (LinesField, "One IP address or network a line, for example 10.0.0.0/8; empty allows every address."),
-    "directories": (LinesField, "One pattern a line, for example */billing/*; a directory of the project's name always counts."),
+    "model_patterns": (LinesField, "One model id or pattern a line, for example claude-opus-*; empty means every one."),
+    "allowed_ips": (LinesField, "One IP address or network a line, for example 10.0.0.0/8; empty allows every one."),
+    "directories": (LinesField, "One pattern a line, for example */billing/*; the project's own name always counts."),
     "alerts": (PercentagesField, "Percentages of the limit at which to tell, for example 50, 80, 95, 100."),
 }
 """Columns that hold a JSON list, with the field that edits each and what it says under it."""
-
-
-def lines(values: Sequence[str]) -> str:
-    """A list for a read-only cell; empty means every."""
-    return ", ".join(values) or "every"

@@ -19,7 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import action, display
@@ -196,8 +196,9 @@ class KeyAdmin(VisibleAdmin):
         return cells.state(*_STATES[row.page_status.state])
 
     @display(description="Tightest budget that applies")
-    def bar(self, row: Any) -> SafeString:
-        return cells.bar(row.page_status.binding, name_it=True)
+    def bar(self, row: Any) -> SafeString | str:
+        status: KeyStatus = row.page_status
+        return money.DASH if status.state in {"revoked", "expired"} else cells.bar(status.binding, name_it=True)
 
     @display(description="Spent this month")
     def num_spent(self, row: Any) -> str:
@@ -219,7 +220,7 @@ class KeyAdmin(VisibleAdmin):
     # --- one key ----------------------------------------------------------------------------------------------
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
         key = self.get_object(request, object_id)
-        context = {"now": timezone.now(), **(extra_context or {})}
+        context = {"now": timezone.now(), "show_save_and_add_another": False, **(extra_context or {})}
         if isinstance(key, VirtualKey):
             context |= self._about(request, key)
         return super().change_view(request, object_id, form_url, context)
@@ -273,7 +274,9 @@ class KeyAdmin(VisibleAdmin):
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
         return self._show_once(request, obj, request._issued_secret, "The key is issued")  # type: ignore[attr-defined]
 
-    def _show_once(self, request: HttpRequest, key: VirtualKey, secret: Secret, title: str, note: str = "") -> HttpResponse:
+    def _show_once(
+        self, request: HttpRequest, key: VirtualKey, secret: Secret, title: str, note: str = ""
+    ) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": title,
@@ -308,10 +311,8 @@ class KeyAdmin(VisibleAdmin):
         key, form = self._visible_key(request, object_id), RevokeForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             won = keys.revoke_key(key=key, reason=form.cleaned_data["reason"], actor=request.user)
-            if won:
-                self.message_user(request, f"{key} is revoked: every process refuses it within a second.", messages.SUCCESS)
-            else:
-                self.message_user(request, f"{key} was revoked before; nothing changed.", messages.INFO)
+            done = "is revoked: every process refuses it within a second" if won else "was revoked before"
+            self.message_user(request, f"{key} {done}.", messages.SUCCESS if won else messages.INFO)
             return HttpResponseRedirect(reverse("admin:governance_virtualkey_change", args=[key.pk]))
         intro = "Every gateway process refuses this key within a second, for good. Running requests end as they would."
         return self._confirm(request, key, form, "Revoke", intro, danger=True)

@@ -116,7 +116,7 @@ class BudgetAdmin(ScopedLimitAdmin):
         statuses = budget_statuses(rows, timezone.now())
         ordered = []
         for leaf in arrange(list(statuses.values())):
-            row = leaf.status.budget
+            row: Any = leaf.status.budget
             row.page_leaf, row.page_status = leaf, leaf.status
             ordered.append(row)
         return ordered
@@ -197,33 +197,33 @@ class BudgetAdmin(ScopedLimitAdmin):
         return status.mode
 
     @display(description="Resets")
-    def resets(self, row: Any) -> SafeString | str:
-        if row.rolling:
-            return cells.quiet("rolls on")
-        return cells.day(row.page_status.resets_at) if row.page_status.resets_at else cells.quiet("never")
+    def resets(self, row: Any) -> SafeString:
+        status: BudgetStatus = row.page_status
+        return format_html('<span class="cmp-date" title="{}">{}</span>', status.zone.key, status.resets_on)
 
 
 def verdict(status: BudgetStatus) -> str:
     """One sentence: how it stands, until when, and what happens then."""
     budget, zone = status.budget, status.zone.key
-    after = "it goes on and is only told" if budget.enforcement == Budget.Enforcement.OBSERVE else "requests are blocked"
+    watched = budget.enforcement == Budget.Enforcement.OBSERVE
+    after = "requests go on, and it is only told" if watched else "requests are blocked"
     resets = f"It resets on {status.resets_at:%Y-%m-%d %H:%M} ({zone})." if status.resets_at else "It never resets."
     if budget.rolling:
         resets = f"It looks back over the last {budget.rolling} {budget.period}s."
     match status.state:
         case "off":
-            return "Off: it limits nothing."
+            return "It limits nothing."
         case "blocked":
-            return f"Blocked: requests are refused. {resets} To let them through before, raise the limit."
+            return f"Requests are refused. {resets} To let them through before, raise the limit."
         case "over":
-            return f"Over its limit, and only watched: requests go on. {resets}"
+            return f"Requests go on. {resets}"
     if status.runs_out_at is not None:
         out = status.runs_out_at.astimezone(status.zone)
         before = f", {(status.resets_at - out).days} days before the reset" if status.resets_at else ""
-        return f"At risk: at this rate it runs out on {out:%Y-%m-%d}{before}; then {after}."
+        return f"At this rate it runs out on {out:%Y-%m-%d}{before}; then {after}."
     if status.state == "at_risk":
-        return f"At risk: {money.percent(status.share)} is used. {resets}"
-    return f"OK: {money.usd_total(status.remaining)} left. {resets}"
+        return f"{money.percent(status.share)} is used. {resets}"
+    return f"{money.usd_total(status.remaining)} left. {resets}"
 
 
 @admin.register(RateLimit)

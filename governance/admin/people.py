@@ -32,7 +32,7 @@ class UserMembershipInline(MembershipInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, VisibleAdmin):
+class UserAdmin(DjangoUserAdmin, VisibleAdmin):  # type: ignore[type-arg]
     """Who is no superuser manages only people whose every membership they may see, and makes nobody a superuser."""
 
     form = UserChangeForm
@@ -84,7 +84,7 @@ class UserAdmin(DjangoUserAdmin, VisibleAdmin):
             changes = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
             audit.record(actor=request.user, action="user.roles_changed", target=form.instance, changes=changes)
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """A change of password, which saves past `save_model`, is noted here; the rest is in the trail already."""
         if message == "Changed password.":
             audit.record(actor=request.user, action="user.password_changed", target=obj)
@@ -100,7 +100,6 @@ class GroupAdmin(DjangoGroupAdmin, VisibleAdmin):
     list_display = ["name"]
     search_fields = ["name"]
     filter_horizontal = []
-    autocomplete_fields: list[str] = []
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         before = sorted(form.instance.permissions.values_list("codename", flat=True))

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -38,7 +38,14 @@ class PriceAdmin(VisibleAdmin):
         (None, {"fields": ["platform", "model_id", "effective_from"]}),
         (
             "USD per million tokens",
-            {"fields": [("input", "output"), ("cache_read", "cache_write_5m", "cache_write_1h"), "tiers", "multipliers"]},
+            {
+                "fields": [
+                    ("input", "output"),
+                    ("cache_read", "cache_write_5m", "cache_write_1h"),
+                    "tiers",
+                    "multipliers",
+                ]
+            },
         ),
         ("Besides tokens", {"fields": ["web_search", ("context_tokens", "max_output_tokens")]}),
         ("Where it comes from", {"fields": ["source", "version"]}),
@@ -84,8 +91,8 @@ class PriceAdmin(VisibleAdmin):
 @admin.register(PriceProposal)
 class PriceProposalAdmin(ReadOnlyAdmin):
     list_display = [
-        "model_id", "platform", "fields_cell", "num_current", "num_proposed", "num_percent", "effective", "num_spent",
-        "age", "status_cell", "source",
+        "model_cell", "fields_cell", "num_current", "num_proposed", "num_percent", "effective", "num_spent", "age",
+        "status_cell",
     ]  # fmt: skip
     list_filter = [("status", ChoicesDropdownFilter), ("platform", ChoicesDropdownFilter)]
     list_before_template = "admin/governance/proposals_before.html"
@@ -127,6 +134,11 @@ class PriceProposalAdmin(ReadOnlyAdmin):
                 decided.append(str(proposal))
         if decided:
             self.message_user(request, f"{done}: {', '.join(decided)}.", messages.SUCCESS)
+
+    @display(description="Model", ordering="model_id")
+    def model_cell(self, row: PriceProposal) -> SafeString:
+        note = f"{row.get_platform_display()} · {row.source}"
+        return format_html('{}<div class="cmp-note cmp-change">{}</div>', row.model_id, note)
 
     @display(description="Class")
     def fields_cell(self, row: PriceProposal) -> SafeString:

@@ -116,7 +116,7 @@ class CustomerAdmin(TenantAdmin):
             row["pk"]: row
             for row in Customer.objects.filter(pk__in=[row.pk for row in rows])
             .values("pk")
-            .annotate(teams=Count("teams", distinct=True), keys=Count("teams__keys", distinct=True))
+            .annotate(team_count=Count("teams", distinct=True), key_count=Count("teams__keys", distinct=True))
         }
         for row in rows:
             row.page_counts = counts[row.pk]
@@ -124,18 +124,20 @@ class CustomerAdmin(TenantAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Who sees only one team of a customer does not change the customer."""
-        allowed = super().has_change_permission(request, obj)
-        if not allowed or obj is None or request.user.is_superuser:
+        allowed: bool = super().has_change_permission(request, obj)
+        user: Any = request.user
+        if not allowed or obj is None or user.is_superuser:
             return allowed
-        return request.user.memberships.filter(customer=obj, team__isnull=True).exists()
+        whole: bool = user.memberships.filter(customer=obj, team__isnull=True).exists()
+        return whole
 
     @display(description="Teams")
     def num_teams(self, row: Any) -> str:
-        return money.tokens(row.page_counts["teams"])
+        return money.tokens(row.page_counts["team_count"])
 
     @display(description="Keys")
     def num_keys(self, row: Any) -> str:
-        return money.tokens(row.page_counts["keys"])
+        return money.tokens(row.page_counts["key_count"])
 
 
 @admin.register(Team)

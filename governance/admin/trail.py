@@ -38,7 +38,7 @@ class TargetFilter(DropdownFilter):
 
 @admin.register(AuditEntry)
 class AuditAdmin(ReadOnlyAdmin):
-    list_display = ["time", "actor_name", "action", "target", "change", "note", "ip"]
+    list_display = ["time", "actor", "action", "target", "change_cell", "note", "ip"]
     list_display_links = ["time"]
     list_filter = [TargetFilter]
     # A trail grows for years: the list is read newest first and never counted.
@@ -56,19 +56,36 @@ class AuditAdmin(ReadOnlyAdmin):
     def time(self, row: AuditEntry) -> SafeString | str:
         return cells.minute(row.at)
 
+    @display(description="Actor")
+    def actor(self, row: AuditEntry) -> str:
+        return row.actor_name
+
     @display(description="Target")
     def target(self, row: AuditEntry) -> SafeString:
         return format_html('{}<div class="cmp-note">{}</div>', row.target_name, row.target_type)
 
     @display(description="Change")
     def change(self, row: AuditEntry) -> SafeString:
-        rows = ((name, _show(name, pair[0]), _show(name, pair[1])) for name, pair in sorted(row.changes.items()))
-        return format_html_join("", '<div class="cmp-change"><span class="cmp-quiet">{}</span> {} → {}</div>', rows)
+        return _changes(row, most=None)
+
+    @display(description="Change")
+    def change_cell(self, row: AuditEntry) -> SafeString:
+        return _changes(row, most=3)
+
+
+def _changes(row: AuditEntry, *, most: int | None) -> SafeString:
+    changes = sorted(row.changes.items())
+    shown = ((name, _show(name, pair[0]), _show(name, pair[1])) for name, pair in changes[:most])
+    lines = format_html_join("", '<div class="cmp-change"><span class="cmp-quiet">{}</span> {} → {}</div>', shown)
+    rest = len(changes) - len(changes[:most])
+    return lines + (format_html('<div class="cmp-note">and {} more</div>', rest) if rest else SafeString())
 
 
 def _show(name: str, value: Any) -> str:
     if value is None or value == "":
         return money.DASH
+    if name.endswith("_at") and isinstance(value, str):
+        return f"{value[:16].replace('T', ' ')} UTC"
     if name.endswith("nano_usd") and isinstance(value, int):
         return money.usd_exact(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -118,9 +118,14 @@ class Bar:
 
 
 def bar(*, spent: int, held: int, limit: int, forecast: int | None = None, thresholds: tuple[int, ...] = ()) -> Bar:
-    """Lay out a bar, all amounts in nano-dollars. Over the limit the scale is what was used, so the limit moves left."""
+    """Lay out a bar, all amounts in nano-dollars.
+
+    Where use or forecast pass the limit the scale grows with them, so that the limit moves left. A forecast far
+    beyond stays at the right edge: the bar would shrink to nothing for it.
+    """
     used = max(spent, 0) + held
-    scale = max(limit, used, 1) * (1.04 if used > limit else 1)
+    reach = max(used, min(forecast or 0, limit + limit // 2))
+    scale = max(limit, reach, 1) * (1.04 if reach > limit else 1)
     within = min(max(spent, 0), limit)
     ticks = tuple(_css(limit * at / 100 / scale) for at in thresholds if at < 100)
     return Bar(
