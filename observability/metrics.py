@@ -16,6 +16,7 @@ from typing import Any
 from django.db import DatabaseError
 from prometheus_client import Counter, Gauge, Histogram
 
+from governance.domain.model_ids import candidates, normalise
 from governance.models import Price
 from observability.records import RequestRecord
 
@@ -145,9 +146,11 @@ class Observer:
         return child
 
     def _model(self, model: str) -> str:
+        """The catalog's own id of a model, or `other`: clients may ask for any text."""
         if not model or model in self._models:
             return model
-        return "other"
+        listed = (name for name, _ in candidates(normalise(model)) if name in self._models)
+        return next(listed, "other")
 
     def _read_models(self) -> None:
         """Models of the price catalog, read once a minute; with the database away the last known ones stay."""

@@ -82,6 +82,13 @@ def test_label_values_are_bounded(catalog: None) -> None:
     assert value("comptroller_errors_total", provider="bounded", type="other") == errors + 1
 
 
+@pytest.mark.parametrize("model", ["claude-opus-5", "claude-opus-5[1m]", "claude-opus-5@20260101"])
+def test_spellings_of_a_model_share_one_label(catalog: None, model: str) -> None:
+    labels = {"provider": "anthropic", "model": "claude-opus-5", "team": f"{model}/Core", "status": "success"}
+    metrics.Observer()([a_record(customer=model, model=model)])
+    assert value("comptroller_requests_total", **labels) == 1
+
+
 def test_the_cache_ratio_forgets_after_a_quarter_of_an_hour() -> None:
     observe = metrics.Observer()
     observe._note_cache(0, 90, 100)
