@@ -115,7 +115,7 @@ else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 # --- background tasks ---------------------------------------------------------------------------------------
-CELERY_BROKER_URL = _env["CELERY_BROKER_URL"] or _env["REDIS_URL"] or "filesystem://"
+CELERY_BROKER_URL = _env["CELERY_BROKER_URL"] or _env["REDIS_URL"] or "filesystem://localhost"
 if CELERY_BROKER_URL.startswith("filesystem:"):
     _queue = DATA_DIR / "queue"
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -183,6 +183,15 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
+    # Names for generated clients where a field of the same name has other choices elsewhere.
+    "ENUM_NAME_OVERRIDES": {
+        "CustomerContentPolicy": "governance.models.Customer.ContentPolicy",
+        "KeyContentPolicy": "governance.models.VirtualKey.ContentPolicy",
+        "ExportStatus": "observability.models.LogExport.Status",
+        "ProposalStatus": "governance.models.PriceProposal.Status",
+        "RequestStatus": "observability.models.Request.Status",
+        "PerTime": "governance.models.RateLimit.Per",
+    },
 }
 
 LOGGING = {
@@ -191,6 +200,11 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": _env["COMPTROLLER_LOG_LEVEL"]},
+    # Two lines for every sweep of every minute are worth reading at DEBUG only.
+    "loggers": {
+        name: {"level": "DEBUG" if _env["COMPTROLLER_LOG_LEVEL"] == "DEBUG" else "WARNING"}
+        for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy", "kombu")
+    },
 }
 PROMETHEUS_EXPORT_MIGRATIONS = False
 

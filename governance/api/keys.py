@@ -20,7 +20,7 @@ from governance.api.fields import MomentField, NamedField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, range_filters, text_filters
 from governance.api.permissions import demand, demand_reach
 from governance.api.references import public_id_of
-from governance.api.serializers import InputSerializer, RowSerializer
+from governance.api.serializers import InputSerializer, RowSerializer, taken
 from governance.api.views import WriteResource
 from governance.domain.keys import Secret
 from governance.models import (
@@ -183,7 +183,7 @@ class Keys(WriteResource):
         """Make a new secret; the old ones work until the overlap is over."""
         key = self.get_object()
         demand_reach(request.user, key)
-        values = _taken(RotateSerializer, request)
+        values = taken(RotateSerializer, request)
         if key.revoked_at is not None:
             raise Conflict(f"{key} was revoked; issue a new key instead of rotating it.")
         secret = keys.rotate_key(key=key, overlap=timedelta(seconds=values["overlap_seconds"]), actor=request.user)
@@ -195,7 +195,7 @@ class Keys(WriteResource):
         """Refuse the key from now on, for good. Doing it again changes nothing; the first reason stays."""
         key = self.get_object()
         demand_reach(request.user, key)
-        keys.revoke_key(key=key, reason=_taken(RevokeSerializer, request)["reason"], actor=request.user)
+        keys.revoke_key(key=key, reason=taken(RevokeSerializer, request)["reason"], actor=request.user)
         return Response(self.get_serializer(self.get_queryset().get(pk=key.pk)).data)
 
     def _accesses(self, values: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -222,10 +222,3 @@ class Keys(WriteResource):
     def _with_secret(self, key: VirtualKey, secret: Secret, code: int) -> Response:
         row = self.get_queryset().get(pk=key.pk)
         return Response({**self.get_serializer(row).data, "secret": str(secret)}, status=code)
-
-
-def _taken(serializer_class: type[InputSerializer], request: Request) -> dict[str, Any]:
-    serializer = serializer_class(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    values: dict[str, Any] = serializer.validated_data
-    return values

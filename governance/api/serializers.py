@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models
 from rest_framework import serializers
+from rest_framework.request import Request
 
 from governance.api.fields import MomentField
 
@@ -34,6 +35,14 @@ class StrictFields(serializers.BaseSerializer[Any]):
 
 class InputSerializer(StrictFields, serializers.Serializer[Any]):
     """What an action takes."""
+
+
+def taken(serializer_class: type[InputSerializer], request: Request) -> dict[str, Any]:
+    """The checked input of an action. Raises ValidationError."""
+    serializer = serializer_class(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
 
 
 class RowSerializer(StrictFields, serializers.ModelSerializer[Any]):

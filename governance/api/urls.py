@@ -8,6 +8,7 @@ from rest_framework.routers import SimpleRouter
 from governance.api.audit import Audit
 from governance.api.keys import Keys
 from governance.api.limits import Budgets, RateLimits
+from governance.api.prices import Prices, Proposals
 from governance.api.providers import Credentials, Providers
 from governance.api.tenants import Customers, Developers, Projects, Teams
 
@@ -20,6 +21,8 @@ router.register("keys", Keys, basename="key")
 router.register("budgets", Budgets, basename="budget")
 router.register("rate-limits", RateLimits, basename="rate-limit")
 router.register("providers", Providers, basename="provider")
+router.register("prices", Prices, basename="price")
+router.register("price-proposals", Proposals, basename="price-proposal")
 router.register("audit", Audit, basename="audit")
 
 urlpatterns = [

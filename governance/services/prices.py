@@ -16,12 +16,13 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from governance.catalog import columns, stored_fields
+from governance.catalog import columns, price_row, stored_fields
 from governance.corrections import complete, fields_of
 from governance.models import Price, PriceProposal
 from governance.pricing_source import CLASSES, Listing, Source
 from governance.services import audit
 from governance.services.audit import Actor
+from governance.services.records import save_with_audit
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,31 @@ def reject_proposal(*, proposal: PriceProposal, actor: Actor, note: str = "") ->
             note=note,
         )
     return proposal
+
+
+def create_price(
+    *, platform: str, model_id: str, effective_from: datetime, actor: Actor, actor_name: str = "", **values: Any
+) -> Price:
+    """A new row of the catalog; `values` are its rates and other columns. Raises ValidationError.
+
+    It may begin in the past only where the model had no price then: everything else was charged already.
+    """
+    price = Price(platform=platform, model_id=model_id, effective_from=effective_from, **values)
+    with transaction.atomic():
+        replaced = Price.objects.filter(platform=platform, model_id=model_id, effective_from__lt=effective_from)
+        if effective_from < timezone.now() and replaced.exists():
+            raise ValidationError(
+                {
+                    "effective_from": "A change of price cannot begin in the past: the requests since then were "
+                    "charged at the old price."
+                }
+            )
+        price.full_clean()
+        try:
+            price_row(price)
+        except ValueError as error:
+            raise ValidationError(f"This price cannot be read: {error}.") from None
+        return save_with_audit(instance=price, actor=actor, actor_name=actor_name)
 
 
 def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[dict[str, str | None]]:
