@@ -19,6 +19,7 @@ from gateway.providers.base import Verdict
 from gateway.upstream import PrivateAddress, UpstreamError, UpstreamResponse
 from gateway.wire import sse
 from gateway.wire.headers import relayable
+from gateway.wire.text import clean
 from gateway.wire.usage import Meter, Metered
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
     _ended(exchange, attempt, f"{verdict.value} ({response.status})")
     match verdict:
         case Verdict.RELAY:
-            exchange.record.error_message = body[:2000].decode("utf-8", "replace")
+            exchange.record.error_message = clean(body.decode("utf-8", "replace"), 2000)
             exchange.record.error_type = settle.error_type(body)
             settle.finish(exchange, "error", response.status)
             headers = [*relayable(response.headers), (b"content-length", str(len(body)).encode())]

@@ -78,7 +78,7 @@ def error_type(body: bytes) -> str:
     """The type inside an Anthropic error body, or `api_error` where it has none."""
     try:
         return msgspec.json.decode(body, type=_Envelope).error.type[:64] or "api_error"
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return "api_error"
 
 

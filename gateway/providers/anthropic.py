@@ -63,5 +63,5 @@ def is_envelope(body: bytes) -> bool:
     """Whether an error body has Anthropic's form."""
     try:
         return _decode(body).type == "error"
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
