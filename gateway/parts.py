@@ -29,7 +29,7 @@ def of_installation(listener: socket.socket, workers: int, public_url: str) -> t
         "COMPTROLLER_ADMIN_PASSWORD": "",
         "COMPTROLLER_ADMIN_PASSWORD_FILE": "",
         # The warning is about pickled tasks, which the settings refuse.
-        "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges:RuntimeWarning",
+        "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges:UserWarning",
     }
     simulator: list[Part] = []
     if uses_simulator() and not settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"]:
@@ -51,7 +51,7 @@ def of_installation(listener: socket.socket, workers: int, public_url: str) -> t
         for number in range(1, workers + 1)
     ]
     level = f"--loglevel={settings.COMPTROLLER['COMPTROLLER_LOG_LEVEL']}"
-    celery = ["-A", "gateway.celery"]
+    celery = ["--quiet", "-A", "gateway.celery"]
     background = [
         Part(
             "worker",

@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Any
 
+import psutil
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
@@ -39,7 +40,6 @@ class Command(BaseCommand):
         parser.add_argument("--workers", type=int, default=1, help="Server processes (default: %(default)s).")
 
     def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
-        started = time.monotonic()
         _refuse_workers(workers)
         listener = _listen(host, port)
         public_url = settings.COMPTROLLER["COMPTROLLER_PUBLIC_URL"] or _local_url(listener)
@@ -52,15 +52,13 @@ class Command(BaseCommand):
                 for message in run_checks(tags=["comptroller"]):
                     self.stderr.write(f"{message.msg} {message.hint or ''}".rstrip())
                 connections.close_all()
-                code = asyncio.run(_run(self, listener, workers, public_url, prepared, started))
+                code = asyncio.run(_run(self, listener, workers, public_url, prepared))
         except AlreadyRunning as error:
             raise CommandError(str(error), returncode=2) from None
         sys.exit(code)
 
 
-async def _run(
-    command: Command, listener: socket.socket, workers: int, public_url: str, prepared: Prepared, started: float
-) -> int:
+async def _run(command: Command, listener: socket.socket, workers: int, public_url: str, prepared: Prepared) -> int:
     """Supervise until a signal. The exit code: 0 after an orderly stop, 1 where the server never answered."""
     supervisor = Supervisor()
     stop = asyncio.Event()
@@ -80,28 +78,31 @@ async def _run(
     for part in front:
         supervisor.start(part)
     ready = asyncio.create_task(parts.answers(listener))
-    failed = asyncio.create_task(_never_answers(supervisor, front[0].name))
+    hopeless = asyncio.create_task(_never_answers(supervisor, front[0].name))
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({ready, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if ready.done() and not stop.is_set():
-        failed.cancel()
+    await asyncio.wait({ready, hopeless, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    answered, gave_up = ready.done(), hopeless.done()
+    ready.cancel()
+    hopeless.cancel()
+    if answered:
         for part in background:
             supervisor.start(part)
-        lines = await asyncio.to_thread(welcome_lines, prepared, public_url, time.monotonic() - started)
+        lines = await asyncio.to_thread(
+            welcome_lines, prepared, public_url, time.time() - psutil.Process().create_time()
+        )
     else:
         # Their only chance to be seen.
         lines = secrets_lines(prepared, public_url)
     with suppress(BrokenPipeError):
         command.stdout.write("\n".join(lines))
         command.stdout.flush()
-    if not failed.done():
+    if answered:
         await stopped
+    stopped.cancel()
     # New connections are refused from here on; those that the server has may end.
     listener.close()
-    for task in (ready, failed, stopped):
-        task.cancel()
     await supervisor.stop()
-    return 1 if failed.done() and not failed.cancelled() else 0
+    return 1 if gave_up else 0
 
 
 async def _never_answers(supervisor: Supervisor, server: str) -> None:
