@@ -23,7 +23,7 @@ from governance import ledger, snapshot
 from governance.domain.access import parse_networks
 from governance.domain.allowance import Book, WindowState
 from governance.snapshot import Snapshot
-from observability import health, live, metrics
+from observability import exposition, health, live, metrics
 from observability.health import Check
 from observability.recorder import Recorder
 
@@ -72,6 +72,7 @@ class Gateway:
         """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
         live.bind(self._loop)
         self.recorder.start()
+        exposition.BUDGETS.held = self.book.held_by_budget
         health.register("configuration", self._configuration_check)
         health.register("recorder", self._recorder_check)
         health.register("providers", self._providers_check)
@@ -192,6 +193,7 @@ class Gateway:
         return Check(
             state.accepting and not state.last_error,
             state.last_error or f"{state.pending} rows waiting",
+            required=not state.accepting,
         )
 
     def _providers_check(self) -> Check:

@@ -7,13 +7,15 @@ rows loses nothing: they are made anew from the ledger.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Q, QuerySet, Sum
 
 from governance.domain.access import matches
@@ -95,38 +97,60 @@ _watched: tuple[int, Mapping[tuple[str, int], list[_Watched]]] = (-1, {})
 def post(postings: Sequence[Posting]) -> list[WindowState]:
     """Write each charge once and move the windows of the budgets it counts in; call inside a transaction.
 
-    A posting whose id is in the ledger already changes nothing: a replay is harmless. Returns the new state of each
-    window that moved.
+    A posting whose id is in the ledger already is not written again: a replay is harmless. Returns the state of each
+    window that the postings count in, also of those that a replay left as they were: the caller, who may not know that
+    an earlier try was committed, learns that nothing of them is left to write.
     """
     if not postings:
         return []
+    given = {posting.id: posting for posting in postings}
+    known = set(LedgerEntry.objects.filter(id__in=list(given)).values_list("id", flat=True))
+    moves = _moves(given.values(), known)
+    # Ascending order over all processes: two batches never wait for each other in a circle.
+    for key in sorted(moves):
+        move = moves[key]
+        if not move.budget.period.rolling:
+            _ensure_window(move.budget, move.window)
+    _insert([posting for posting in given.values() if posting.id not in known])
+    states: list[WindowState] = []
+    for key in sorted(moves):
+        move = moves[key]
+        budget, window = move.budget, move.window
+        settled = 0 if budget.period.rolling else _move(budget, window, move.fresh)
+        states.append(WindowState(budget.id, budget.definition, window.starts_at, settled, move.posted))
+    return states
+
+
+@dataclass(slots=True)
+class _Move:
+    """What a batch does to one window of one budget, in nano-dollars."""
+
+    budget: _Watched
+    window: Window
+    posted: int = 0
+    fresh: int = 0
+    """The part of `posted` that is not in the ledger yet."""
+
+
+def _moves(postings: Iterable[Posting], known: set[str]) -> dict[tuple[int, datetime], _Move]:
     by_target = _budgets_by_target()
-    known = set(LedgerEntry.objects.filter(id__in=[p.id for p in postings]).values_list("id", flat=True))
-    fresh: dict[str, Posting] = {p.id: p for p in postings if p.id not in known}
-    amounts: dict[tuple[int, datetime], int] = defaultdict(int)
-    windows: dict[tuple[int, datetime], tuple[_Watched, Window]] = {}
-    for posting in fresh.values():
+    moves: dict[tuple[int, datetime], _Move] = {}
+    latest: dict[int, Window] = {}
+    for posting in postings:
         for scope, column in _TARGETS.items():
             for budget in by_target.get((scope, getattr(posting, column) or 0), ()):
-                if matches(budget.models, posting.model):
-                    window = window_at(budget.period, posting.occurred_at)
-                    # A rolling window has no row; all of its charges share one key.
-                    key = (budget.id, _ROLLING if budget.period.rolling else window.starts_at)
-                    amounts[key] += posting.amount_nano_usd
-                    windows[key] = (budget, window)
-    # Ascending order over all processes: two batches never wait for each other in a circle.
-    ordered = sorted(windows)
-    for key in ordered:
-        budget, window = windows[key]
-        if not budget.period.rolling:
-            _ensure_window(budget, window)
-    _insert(list(fresh.values()))
-    states: list[WindowState] = []
-    for key in ordered:
-        budget, window = windows[key]
-        settled = 0 if budget.period.rolling else _move(budget, window, amounts[key])
-        states.append(WindowState(budget.id, budget.definition, window.starts_at, settled, amounts[key]))
-    return states
+                if not matches(budget.models, posting.model):
+                    continue
+                window = latest.get(budget.id)
+                if window is None or (posting.occurred_at not in window and not budget.period.rolling):
+                    window = latest[budget.id] = window_at(budget.period, posting.occurred_at)
+                # A rolling window has no row; all of its charges share one key.
+                key = (budget.id, _ROLLING if budget.period.rolling else window.starts_at)
+                move = moves.get(key) or moves.setdefault(key, _Move(budget, window))
+                move.posted += posting.amount_nano_usd
+                if posting.id not in known:
+                    move.fresh += posting.amount_nano_usd
+    return moves
 
 
 def figures(now: datetime, budgets: Iterable[Budget] | None = None) -> dict[int, WindowState]:
@@ -232,27 +256,35 @@ def _ledger_sum(scope: str, target_id: int, models: tuple[str, ...], window: Win
 
 
 _COLUMNS = (
-    "id", "kind", "request_id", "occurred_at", "customer_id", "team_id", "project_id", "developer_id",
+    "id", "request_id", "kind", "occurred_at", "customer_id", "team_id", "project_id", "developer_id",
     "virtual_key_id", "provider_access_id", "model", "amount_nano_usd", "tokens", "price_id",
 )  # fmt: skip
-_INSERT = (
-    f"INSERT INTO governance_ledgerentry ({', '.join(_COLUMNS)}) "  # noqa: S608  (constant names)
-    f"VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
-)
+_NAMES = ", ".join(_COLUMNS)
+_values_of = attrgetter(
+    "customer_id", "team_id", "project_id", "developer_id", "virtual_key_id", "provider_access_id",
+    "model", "amount_nano_usd", "tokens", "price_id",
+)  # fmt: skip
 
 
 def _insert(postings: Sequence[Posting]) -> None:
-    rows = [
-        (
-            p.id, LedgerEntry.Kind.CHARGE.value, p.id, _stamp(p.occurred_at), p.customer_id, p.team_id, p.project_id,
-            p.developer_id, p.virtual_key_id, p.provider_access_id, p.model[:200], p.amount_nano_usd, p.tokens,
-            p.price_id,
-        )
-        for p in postings
-    ]  # fmt: skip
-    if rows:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.executemany(_INSERT, rows)
+    """One statement a batch: a statement for each row would wait for the interpreter's lock once a row."""
+    rows = [(p.id, p.id, LedgerEntry.Kind.CHARGE.value, _stamp(p.occurred_at), *_values_of(p)) for p in postings]
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+            cursor.execute(
+                f"INSERT INTO governance_ledgerentry ({_NAMES}) "  # noqa: S608  (constant names)
+                f"SELECT {_NAMES} FROM json_populate_recordset(NULL::governance_ledgerentry, %s)",
+                [document],
+            )
+        else:
+            row = f"({', '.join(['%s'] * len(_COLUMNS))})"
+            cursor.execute(
+                f"INSERT INTO governance_ledgerentry ({_NAMES}) VALUES {', '.join([row] * len(rows))}",  # noqa: S608
+                [value for values in rows for value in values],
+            )
 
 
 def _stamp(moment: datetime | None) -> Any:

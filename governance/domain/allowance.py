@@ -221,6 +221,10 @@ class Book:
         state = self._state(allowance, now)
         return state.used, state.held
 
+    def held_by_budget(self) -> dict[int, int]:
+        """Nano-dollars that running requests hold, by budget id. Safe to call from another thread."""
+        return {s.allowance.id: s.held for s in list(self._states.values()) if s.allowance.unit is Unit.USD and s.held}
+
     def held_total(self) -> int:
         """Sum of all holds; zero when nothing runs."""
         return sum(state.held for state in self._states.values())
