@@ -73,7 +73,7 @@ def price_book() -> PriceBook:
 
 def price_row(price: Price) -> PriceRow:
     """One row as the pure value. Raises ValueError where its tiers or multipliers are none."""
-    rates = Rates(**{kind: getattr(price, kind) for kind in CLASSES})
+    rates = Rates(**{kind: _trim(getattr(price, kind)) for kind in CLASSES})
     if not isinstance(price.tiers, list) or not isinstance(price.multipliers, dict):
         raise ValueError("tiers must be a list and multipliers an object")
     return PriceRow(
@@ -84,7 +84,7 @@ def price_row(price: Price) -> PriceRow:
         rates=rates,
         tiers=tuple(sorted((_tier(tier, rates) for tier in price.tiers), key=lambda t: t.above_prompt_tokens)),
         multipliers={name: _positive(name, factor) for name, factor in price.multipliers.items()},
-        web_search=price.web_search,
+        web_search=_trim(price.web_search),
         context_tokens=price.context_tokens,
         max_output_tokens=price.max_output_tokens,
     )
@@ -132,6 +132,11 @@ def _tier(tier: Any, base: Rates) -> Tier:
         raise ValueError(f"a tier's above_prompt_tokens is {above!r}, not a number of tokens")
     rates = {kind: _positive(kind, tier[kind]) if kind in tier else getattr(base, kind) for kind in CLASSES}
     return Tier(above, Rates(**rates))
+
+
+def _trim(number: Decimal) -> Decimal:
+    """Without the zeros that the column's scale adds: the cost proof shows rates as they are published."""
+    return Decimal(plain(number))
 
 
 def _positive(name: str, value: Any) -> Decimal:
