@@ -82,7 +82,7 @@ def stacked(
             x = LEFT + i * room + gap / 2
             title = f"{moment} · {name}: {_value(values[i], unit)}" if name else f"{moment}: {_value(values[i], unit)}"
             bars.append(Bar(round(x, 2), round(y, 2), round(room - gap, 2), round(tall, 2), number, title))
-    every = max(1, math.ceil(len(labels) / (width / 80)))
+    every = max(1, math.ceil(len(labels) / (width / 90)))
     # Counted from the newest, so that the last label is always written.
     shown = [i for i in range(len(labels)) if (len(labels) - 1 - i) % every == 0]
     return Chart(

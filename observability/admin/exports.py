@@ -57,6 +57,13 @@ class LogExportAdmin(VisibleAdmin):
                 kwargs["help_text"] = "Customers that you may see as a whole."
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        hidden = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        context = {"title": "Ask for an export", **hidden, **(extra_context or {})}
+        return super().changeform_view(request, object_id, form_url, context)
+
     def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm[Any], change: bool) -> None:
         made = request_export(
             format=obj.format,

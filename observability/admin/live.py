@@ -11,7 +11,6 @@ from django.urls import reverse
 from observability.admin.requests import filter_options
 from observability.consumers import PERMISSION
 from observability.filters import BadFilter, LogFilter
-from observability.models import Request
 from observability.selectors.reporting import reporting_zone
 
 
@@ -27,7 +26,6 @@ def live_log(request: HttpRequest) -> TemplateResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Live log",
-        "opts": Request._meta,
         "is_fullwidth": "1",
         "options": filter_options(request.user),
         "chosen": chosen,
@@ -38,5 +36,5 @@ def live_log(request: HttpRequest) -> TemplateResponse:
             "zone": reporting_zone(request.user).key,
         },
     }
-    request.current_app = admin.site.name  # type: ignore[attr-defined]
+    request.current_app = admin.site.name
     return TemplateResponse(request, "admin/observability/live.html", context)

@@ -40,12 +40,13 @@ class RequestAdmin(ReadOnlyAdmin):
             query, wrong = LogQuery.parse({}, now), str(error)
         rows = page(self.get_queryset(request), query)
         zone = reporting_zone(request.user)
-        chosen = {name: value for name, value in request.GET.items() if name in _KNOWN and value} if not wrong else {}
+        chosen = (
+            {name: value for name, value in request.GET.dict().items() if name in _KNOWN and value} if not wrong else {}
+        )
         options = filter_options(request.user)
         context = {
             **self.admin_site.each_context(request),
             "title": "Request log",
-            "opts": self.opts,
             "is_fullwidth": "1",
             "query": query,
             "wrong": wrong,
@@ -64,7 +65,7 @@ class RequestAdmin(ReadOnlyAdmin):
             },
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/observability/request/list.html", context)
 
     def change_view(
@@ -90,7 +91,7 @@ class RequestAdmin(ReadOnlyAdmin):
             "zone": reporting_zone(request.user),
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/observability/request/detail.html", context)
 
 

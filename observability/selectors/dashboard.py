@@ -20,6 +20,13 @@ RANGES = (7, 30, 90)
 DEFAULT_DAYS = 30
 TOP_KEYS = 10
 SHOWN_BUDGETS = 8
+NOBODY = {
+    "team": "No team (key unknown)",
+    "model": "None served",
+    "developer": "No developer",
+    "key": "Key unknown",
+}
+"""How a line is called whose requests have none of these."""
 RISKY = ("blocked", "over", "at_risk")
 
 
@@ -31,6 +38,8 @@ class Line:
     series: int
     figures: Figures
     target: int | None = None
+    linked: bool = False
+    """Whether the log can be filtered by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ def _breakdown(
         [f"{day:%m-%d}" for day in dates],
         series,
         unit="$",
-        width=760 if wide else 620,
+        width=760 if wide else 540,
         height=300 if wide else 220,
         names=[f"{day:%Y-%m-%d}" for day in dates],
     )
@@ -160,7 +169,7 @@ def _lines(ranking: Sequence[tuple[tuple[Any, ...], Figures]], name: str, severa
                 label, target = developer, None
             case _:
                 label, target = key[0], None
-        lines.append(Line(label or f"No {name}", min(series, SERIES), figures, target))
+        lines.append(Line(label or NOBODY[name], min(series, SERIES), figures, target, linked=bool(label)))
     return lines
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from governance.templatetags.money import usd_exact
+from observability.durations import duration
 from observability.models import Request
 
 
@@ -44,21 +45,20 @@ class Decision:
 def sentence(request: Request) -> str:
     """The outcome in one sentence, for somebody who asks what happened to it."""
     served = request.model or request.model_requested or "a model"
-    seconds = f" in {request.latency_ms / 1000:,.1f} s" if request.latency_ms is not None else ""
+    took = "" if request.latency_ms is None else duration(request.latency_ms)
+    within = f" in {took}" if took else ""
     cost = f"{usd_exact(request.cost_nano_usd)} USD" if request.cost_nano_usd else "nothing"
     estimated = ", estimated" if request.cost_quality == "estimated" else ""
     match request.status:
         case "success":
-            return f"Answered by {served}{seconds} for {cost}{estimated}."
+            return f"Answered by {served}{within} for {cost}{estimated}."
         case "refused":
-            return "Refused by the gateway before it reached a provider; nothing was charged."
+            return "The gateway refused it before it reached a provider; nothing was charged."
         case "cancelled":
-            return (
-                f"The client left before the answer ended, after{seconds[3:] or ' a while'}; charged {cost}{estimated}."
-            )
+            return f"The client left before the answer ended, after {took or 'a while'}; charged {cost}{estimated}."
     if request.attempts:
         tries = "the provider" if len(request.attempts) == 1 else f"{len(request.attempts)} attempts"
-        return f"Failed at {tries}{seconds}; charged {cost}."
+        return f"Failed at {tries}{within}; charged {cost}."
     return "Failed before it reached a provider; nothing was charged."
 
 
@@ -139,8 +139,6 @@ def _plain(value: Any) -> str:
             return ""
         case bool():
             return "yes" if value else "no"
-        case int():
-            return f"{value:,}" if abs(value) >= 10_000 else str(value)
         case dict():
             return ", ".join(f"{key}: {inner}" for key, inner in value.items())
     return str(value)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+
+from django.db.models import Sum
 
 from governance.catalog import price_book
 from governance.domain.pricing import CostLine, PriceBook, normalise
 from governance.domain.usage import Iteration, Usage
-from governance.models import Price
+from governance.models import LedgerEntry, Price
 from observability.models import Request
 
 
@@ -19,32 +20,43 @@ class Proof:
     lines: tuple[CostLine, ...]
     computed: int
     charged: int
+    """What the request's row says."""
+    ledger: int | None
+    """What the ledger charged; None where it has no entry, as for a request that used nothing."""
     price: Price | None
     note: str
     """Why there is nothing to compute, or a remark on how it was computed; empty for the plain case."""
 
     @property
-    def difference(self) -> int:
-        return self.charged - self.computed
+    def ties(self) -> bool:
+        """Computed, row and ledger agree to the last nano-dollar."""
+        return self.computed == self.charged == (self.ledger or 0)
 
     @property
-    def exact_total(self) -> Decimal:
-        """USD before the one rounding."""
-        return sum((line.amount for line in self.lines), Decimal(0))
+    def difference(self) -> int:
+        """Ledger less computed."""
+        return (self.ledger or 0) - self.computed
 
 
 def prove(request: Request) -> Proof:
     """Price the stored usage with the stored price row. Steps by other models take the rows in force at the time."""
     price = Price.objects.filter(pk=request.price_id).first() if request.price_id else None
+    charges = LedgerEntry.objects.filter(request_id=request.pk, kind=LedgerEntry.Kind.CHARGE)
+    ledger = charges.aggregate(total=Sum("amount_nano_usd"))["total"]
+    lines, computed, note = _compute(request, price)
+    return Proof(lines, computed, request.cost_nano_usd, ledger, price, note)
+
+
+def _compute(request: Request, price: Price | None) -> tuple[tuple[CostLine, ...], int, str]:
     usage = usage_of(request)
     if not usage.total_tokens and not usage.web_searches:
-        return Proof((), 0, request.cost_nano_usd, price, "Nothing was used, so nothing was charged.")
+        return (), 0, "Nothing was used, so nothing was charged."
     if request.stop_reason == "refusal" and request.cost_nano_usd == 0:
         note = "The model refused before it wrote anything: that is not charged, whatever the usage shows."
-        return Proof((), 0, 0, price, note)
+        return (), 0, note
     if request.price_id and price is None:
         note = f"Price row {request.price_id} is gone from the catalog; the charge stands as it was written."
-        return Proof((), request.cost_nano_usd, request.cost_nano_usd, None, note)
+        return (), request.cost_nano_usd, note
     rows = price_book().rows
     if price is not None:
         # Only the row that the charge named: a row for the same model that came later must not change the proof.
@@ -60,7 +72,7 @@ def prove(request: Request) -> Proof:
     charged = [attempt for attempt in request.attempts if attempt.get("cost_nano_usd")]
     if len(charged) > 1:
         note = f"{len(charged)} attempts were charged, each priced by itself; the lines show their tokens together."
-    return Proof(cost.lines, cost.nano_usd, request.cost_nano_usd, price, note)
+    return cost.lines, cost.nano_usd, note
 
 
 def usage_of(request: Request) -> Usage:

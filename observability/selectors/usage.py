@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate, TruncHour
 
 from observability.filters import LogFilter
@@ -132,7 +132,7 @@ class Usage:
             else:
                 yield rows.aggregate(**sums)
 
-    def _sources(self) -> Iterable[tuple[QuerySet[Any], str, dict[str, Any]]]:
+    def _sources(self) -> Iterable[tuple[Any, str, dict[str, Any]]]:
         rolled = HourlyUsage.objects.filter(hour__gte=self.start, hour__lt=self.end)
         logged = Q(pk__in=[])
         for first, last in self.spans:

@@ -33,9 +33,10 @@ class Volume:
 
 
 def volume(user: Any, query: LogQuery, zone: tzinfo) -> Volume:
-    """Bars and sums of the query's rows; without a free-text search they come from the roll-up where it is settled."""
+    """Bars and sums of the query's rows; without a search or a model they come from the roll-up where it is settled."""
     width, style = BUCKETS[query.range]
-    if query.search or width < timedelta(hours=1):
+    # The roll-up knows only the model served: what was refused is found by the model it asked for.
+    if query.search or query.filter.model or width < timedelta(hours=1):
         moments = _from_rows(user, query, minutes=width < timedelta(hours=1))
     else:
         moments = Usage.between(user, query.start, query.end, UTC, query.filter).by_hour()
@@ -62,8 +63,8 @@ def volume(user: Any, query: LogQuery, zone: tzinfo) -> Volume:
         [f"{start:{style}}" for start in starts],
         [(name, [float(row[number]) for row in counts]) for number, name in enumerate(OUTCOMES)],
         names=[f"{start:%Y-%m-%d %H:%M}" for start in starts],
-        width=1400,
-        height=110,
+        width=1150,
+        height=100,
         steps=2,
     )
     return Volume(chart, totals)

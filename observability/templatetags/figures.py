@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from governance.domain.money import nano_to_usd
 from observability.charts import Chart
+from observability.durations import duration
 from observability.models import Request
 from observability.selectors.usage import Figures
 
@@ -21,19 +22,7 @@ register = template.Library()
 MARKS = {"success": ("✓", "OK"), "refused": ("■", "Refused"), "error": ("✕", "Error"), "cancelled": ("◌", "Cancelled")}
 
 DASH = "—"
-
-
-@register.filter
-def duration(milliseconds: float | None) -> str:
-    """`840 ms`, `12.4 s`, `2 m 05 s`."""
-    if milliseconds is None:
-        return DASH
-    if milliseconds < 1000:
-        return f"{milliseconds:.0f} ms" if milliseconds >= 1 else "<1 ms"
-    if milliseconds < 59_950:
-        return f"{milliseconds / 1000:.1f} s"
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    return f"{minutes} m {seconds:02d} s"
+register.filter("duration", duration)
 
 
 @register.filter

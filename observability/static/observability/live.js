@@ -14,6 +14,7 @@
     const part = (name) => root.querySelector(`[data-part="${name}"]`);
     const body = part("rows"), box = part("box"), form = part("filters");
     const clock = new Intl.DateTimeFormat("en-GB", {timeZone: settings.zone, hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false});
+    const date = new Intl.DateTimeFormat("en-CA", {timeZone: settings.zone, year: "numeric", month: "2-digit", day: "2-digit"});
     const minute = new Intl.DateTimeFormat("en-GB", {timeZone: settings.zone, hour: "2-digit", minute: "2-digit", hour12: false});
     const whole = new Intl.NumberFormat("en-US");
 
@@ -64,7 +65,8 @@
         const line = document.createElement("tr");
         const link = document.createElement("a");
         link.href = settings.detail.replace("/0/", `/${encodeURIComponent(row.id)}/`);
-        link.textContent = clock.format(new Date(row.finished_at));
+        const finished = new Date(row.finished_at), day = date.format(finished);
+        link.textContent = (day === date.format(new Date()) ? "" : `${day.slice(5)} `) + clock.format(finished);
         link.title = row.id;
         cell(line, "", "t").append(link);
         const [icon, word] = MARKS[row.status] || ["?", row.status];
@@ -78,7 +80,7 @@
         if (row.status !== "success") {
             const why = document.createElement("span");
             why.className = "ob-small ob-faint";
-            why.textContent = ` ${row.error_type || row.http_status || ""}`;
+            why.textContent = ` ${row.error_type}`;
             outcome.append(why);
         }
         cell(line, `${row.virtual_key || "unknown key"}${row.team ? " · " + row.team : ""}`, "t", [row.customer, row.team, row.developer, row.project].filter(Boolean).join(" / "));
