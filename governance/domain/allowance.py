@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from governance.domain.windows import Period, Window, window_at
+from governance.domain.windows import Period, Window, fixed_window, window_at
 
 
 class Unit(StrEnum):
@@ -264,9 +264,7 @@ def _has_room(state: _State, worst_nano_usd: int) -> bool:
 
 def _window(allowance: Allowance, now: datetime) -> Window:
     if allowance.seconds:
-        start = int(now.timestamp()) // allowance.seconds * allowance.seconds
-        starts_at = datetime.fromtimestamp(start, UTC)
-        return Window(starts_at, starts_at + timedelta(seconds=allowance.seconds))
+        return fixed_window(allowance.seconds, now)
     if allowance.period is None:
         return Window(datetime.min.replace(tzinfo=UTC), None)
     if allowance.period.rolling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 
 NANO = 1_000_000_000
 """Nano-dollars in one US dollar."""
@@ -10,24 +10,28 @@ NANO = 1_000_000_000
 MAX_USD = Decimal(9_000_000_000)
 """Largest amount that fits a signed 64-bit count of nano-dollars."""
 
+_NANO_USD = Decimal("1e-9")
+_WIDE = Context(prec=40)
+"""Wide enough for every amount in range, whatever the thread's own decimal context is."""
+
 
 def usd_to_nano(usd: Decimal | int | str) -> int:
-    """Whole nano-dollars of an exact USD amount. Raises ValueError where the amount is no number, too large or finer."""
+    """Whole nano-dollars of an exact USD amount. Raises ValueError where it is no number, too large or finer."""
     try:
         amount = Decimal(usd)
     except InvalidOperation:
         raise ValueError(f"{usd!r} is not an amount in USD") from None
     if not amount.is_finite() or abs(amount) > MAX_USD:
         raise ValueError(f"{usd} USD is out of range")
-    nano = amount * NANO
-    if nano != nano.to_integral_value():
+    whole = amount.quantize(_NANO_USD, context=_WIDE)
+    if whole != amount:
         raise ValueError(f"{usd} USD is finer than a nano-dollar (nine decimals)")
-    return int(nano)
+    return int(whole.scaleb(9, _WIDE))
 
 
 def nano_to_usd(nano: int) -> Decimal:
     """The exact USD amount, with nine decimals."""
-    return Decimal(nano).scaleb(-9)
+    return Decimal(nano).scaleb(-9, _WIDE)
 
 
 def usd_string(nano: int) -> str:

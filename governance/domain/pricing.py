@@ -196,16 +196,20 @@ class PriceBook:
         """Nano-dollars that a request of at most these sizes cannot pass, rounded up.
 
         Every prompt token is taken at its dearest class, in whichever tier is dearest among those it can
-        reach, times every listed factor that could apply. The keywords rule out what the request did not ask
+        reach, times every factor that could apply. The keywords rule out what the request did not ask
         for; `region` None leaves the endpoint open. Batch discounts are never assumed. Server-side steps by
         other models (`advisor_message`, `fallback_message`, `compaction`) are not in it: their size is not
         known beforehand.
         """
         row = self.find(platform, model_id, at) or self._dearest_at(at)
         factor = row.region
-        for name, possible in (("fast", fast), ("us", us), ("regional", region not in ("", "global"))):
+        for name, possible, unlisted in (
+            ("fast", fast, UNLISTED_FAST),
+            ("us", us, ONE),
+            ("regional", region not in ("", "global"), ONE),
+        ):
             if possible:
-                factor = _multiply(factor, max(ONE, row.multipliers.get(name, ONE)))
+                factor = _multiply(factor, max(ONE, row.multipliers.get(name, unlisted)))
         prompt = output = ZERO
         for rates in (row.rates, *(t.rates for t in row.tiers if prompt_tokens > t.above_prompt_tokens)):
             dearest = rates.dearest_prompt if cache_1h else max(rates.input, rates.cache_read, rates.cache_write_5m)
