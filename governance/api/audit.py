@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import django_filters
 
-from governance.api.filters import filterset, range_filters, text_filters
+from governance.api.filters import NumberFilter, filterset, range_filters, text_filters
 from governance.api.serializers import RowSerializer
 from governance.api.views import ReadResource
 from governance.models import AuditEntry
@@ -35,7 +35,7 @@ class Audit(ReadResource):
             **text_filters("target_type"),
             **text_filters("target_id"),
             **range_filters("at", django_filters.IsoDateTimeFilter),
-            "customer_id": django_filters.NumberFilter(field_name="customer_id"),
-            "team_id": django_filters.NumberFilter(field_name="team_id"),
+            "customer_id": NumberFilter(field_name="customer_id"),
+            "team_id": NumberFilter(field_name="team_id"),
         },
     )

@@ -7,11 +7,13 @@ from typing import Any
 
 from django.core.exceptions import NON_FIELD_ERRORS
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db.models import ProtectedError
+from django.db import IntegrityError
 from rest_framework import status
-from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
+
+from governance.services.records import Vanished
 
 
 class Conflict(APIException):
@@ -25,8 +27,11 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler, which also knows the errors that models and services raise."""
     if isinstance(exception, DjangoValidationError):
         exception = ValidationError(_by_api_name(exception, context.get("view")))
-    elif isinstance(exception, ProtectedError):
-        exception = Conflict("Other rows refer to it; deactivate it instead.")
+    elif isinstance(exception, Vanished):
+        exception = NotFound(str(exception))
+    elif isinstance(exception, IntegrityError):
+        # Checked before it is written; so somebody wrote the same thing in between.
+        exception = Conflict("Somebody else changed this at the same moment. Read it again, then repeat the change.")
     response = exception_handler(exception, context)
     if response is not None and isinstance(response.data, list):
         response.data = {"detail": " ".join(str(sentence) for sentence in response.data)}
@@ -39,7 +44,7 @@ def handle(exception: Exception, context: dict[str, Any]) -> Response | None:
 def _by_api_name(error: DjangoValidationError, view: Any) -> dict[str, list[str]]:
     """Messages under the names that the API uses, where the model's column has another."""
     if not hasattr(error, "error_dict"):
-        return {"detail": [" ".join(error.messages)]}
+        return {"non_field_errors": error.messages}
     names = _api_names(view)
     errors: dict[str, list[str]] = {}
     for column, messages in error.message_dict.items():

@@ -16,6 +16,8 @@ from rest_framework.views import APIView
 
 from governance.api.references import PATHS
 
+MAX_NUMBER = 10**20
+
 
 class StrictFilterBackend(DjangoFilterBackend):
     """django-filter, but an unknown parameter is an error: a misspelt filter would answer with every row."""
@@ -46,7 +48,14 @@ class TextInFilter(django_filters.BaseInFilter, django_filters.CharFilter):
     """Several values, separated by commas."""
 
 
-class NumberInFilter(django_filters.BaseInFilter, django_filters.NumberFilter):
+class NumberFilter(django_filters.NumberFilter):
+    """A number within ±10²⁰: beyond that, `1e999999999` would be written out digit by digit."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(min_value=-MAX_NUMBER, max_value=MAX_NUMBER, **kwargs)
+
+
+class NumberInFilter(django_filters.BaseInFilter, NumberFilter):
     """Several numbers, separated by commas."""
 
 

@@ -217,7 +217,9 @@ class Keys(WriteResource):
             else:
                 providers.change(row=access, actor=actor, **{n: v for n, v in values.items() if n != "provider"})
         for access in present.values():
-            delete_with_audit(instance=access, actor=actor)
+            # Its own limits would go with it unseen.
+            for row in (*access.budgets.all(), *access.ratelimits.all(), access):
+                delete_with_audit(instance=row, actor=actor)
 
     def _with_secret(self, key: VirtualKey, secret: Secret, code: int) -> Response:
         row = self.get_queryset().get(pk=key.pk)

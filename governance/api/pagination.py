@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,7 +116,7 @@ class KeysetPagination(BasePagination):
 
 def _page_size(request: Request) -> int:
     text = request.query_params.get("page_size", str(DEFAULT_PAGE_SIZE))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_PAGE_SIZE:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_PAGE_SIZE:
         raise ValidationError({"page_size": [f"Give a whole number from 1 to {MAX_PAGE_SIZE}, not “{text}”."]})
     return int(text)
 

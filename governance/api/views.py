@@ -6,7 +6,6 @@ from typing import Any
 
 from django.db import models, transaction
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 from rest_framework import mixins, viewsets
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import IsAuthenticated
@@ -17,7 +16,6 @@ from governance.api.errors import handle
 from governance.api.filters import StrictFilterBackend
 from governance.api.pagination import KeysetPagination
 from governance.api.permissions import HasModelPermission, demand_reach
-from governance.services import audit
 
 
 class ReadResource(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Any]):
@@ -43,10 +41,6 @@ class ReadResource(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Ge
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         method = str(request.method)
         raise MethodNotAllowed(method, detail=f"{method} is not offered here. {self.not_offered}")
-
-    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        with audit.coming_from(request.META.get("REMOTE_ADDR") or None):
-            return super().dispatch(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
         final: Response = super().finalize_response(request, response, *args, **kwargs)

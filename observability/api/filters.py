@@ -13,6 +13,7 @@ from rest_framework.exceptions import ValidationError
 from governance.api.filters import (
     AddressFilter,
     BooleanFilter,
+    NumberFilter,
     NumberInFilter,
     filterset,
     range_filters,
@@ -96,13 +97,13 @@ def _filters() -> dict[str, django_filters.Filter]:
     for name in MOMENTS:
         filters |= range_filters(name, django_filters.IsoDateTimeFilter)
     for name in NUMBERS:
-        filters |= range_filters(name, django_filters.NumberFilter)
+        filters |= range_filters(name, NumberFilter)
     for name in OWNERS:
         filters[name] = OwnerFilter(field_name=name)
-        filters[f"{name}_id"] = django_filters.NumberFilter(field_name=f"{name}_id")
+        filters[f"{name}_id"] = NumberFilter(field_name=f"{name}_id")
         filters[f"{name}_id__in"] = NumberInFilter(field_name=f"{name}_id", lookup_expr="in")
     filters["virtual_key"] = KeyFilter(field_name="virtual_key")
-    filters["virtual_key_id"] = django_filters.NumberFilter(field_name="virtual_key_id")
+    filters["virtual_key_id"] = NumberFilter(field_name="virtual_key_id")
     filters["virtual_key_id__in"] = NumberInFilter(field_name="virtual_key_id", lookup_expr="in")
     filters["stream"] = BooleanFilter(field_name="stream")
     filters["client_ip"] = AddressFilter(field_name="client_ip")

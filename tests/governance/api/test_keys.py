@@ -152,7 +152,12 @@ def test_providers_of_a_key(world: World) -> None:
     assert [one["name"] for one in both.json()["providers"]] == ["anthropic", "backup"]
     kept, _ = both.json()["providers"]
     assert (kept["id"], kept["weight"], kept["models"]) == (access["id"], 3.0, ["claude-*"])
+    limit = {"scope": "provider_access", "target": access["id"], "limit_usd": "1"}
+    assert world.alice.post("/api/v1/budgets/", limit, format="json").status_code == 201
+    twice = world.alice.patch(url, {"providers": [{"name": "backup"}, {"name": "backup"}]}, format="json")
+    assert (twice.status_code, list(twice.json())) == (400, ["detail"])
     assert world.alice.patch(url, {"providers": []}, format="json").json()["providers"] == []
+    assert AuditEntry.objects.filter(action="budget.deleted").count() == 1
     assert not ProviderAccess.objects.exists()
     refused = world.alice.patch(url, {"providers": [{"name": "nobody"}]}, format="json")
     assert refused.status_code == 400

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 
 from governance.models import AuditEntry
 from observability.exports.worker import run_waiting
@@ -23,38 +24,29 @@ async def _body(answer: Any) -> bytes:
     return b"".join([piece async for piece in answer.streaming_content])
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_from_asking_to_the_file(transactional_db: None) -> None:
-    from asgiref.sync import sync_to_async
-
-    from tests.governance.api.world import build
-
-    world = await sync_to_async(build)()
-
-    def ask() -> tuple[dict[str, Any], Any]:
-        row = add(world)
-        add(world, customer="Globex", customer_id=world.globex.pk)
-        asked = world.alice.post(URL, {**DAY, "customer": "Acme"}, format="json")
-        assert asked.status_code == 201, asked.json()
-        export = asked.json()
-        assert (export["status"], export["format"], export["requested_by"]) == ("queued", "jsonl.gz", "alice")
-        early = world.alice.get(f"{URL}{export['id']}/download/")
-        assert early.status_code == 409
-        assert "no file yet" in early.json()["detail"]
-        run_waiting()
-        done = world.alice.get(f"{URL}{export['id']}/").json()
-        assert (done["status"], done["rows"]) == ("done", 1)
-        assert "path" not in done
-        assert world.charlie.get(f"{URL}{export['id']}/download/").status_code == 404
-        assert world.bob.get(f"{URL}{export['id']}/download/").status_code == 404
-        return {"id": row.pk}, world.alice.get(f"{URL}{export['id']}/download/")
-
-    row, answer = await sync_to_async(ask)()
+def test_from_asking_to_the_file(world: World) -> None:
+    row = add(world)
+    add(world, customer="Globex", customer_id=world.globex.pk)
+    asked = world.alice.post(URL, {**DAY, "customer": "Acme"}, format="json")
+    assert asked.status_code == 201, asked.json()
+    export = asked.json()
+    url = f"{URL}{export['id']}/"
+    assert (export["status"], export["format"], export["requested_by"]) == ("queued", "jsonl.gz", "alice")
+    early = world.alice.get(f"{url}download/")
+    assert early.status_code == 409
+    assert "no file yet" in early.json()["detail"]
+    run_waiting()
+    done = world.alice.get(url).json()
+    assert (done["status"], done["rows"]) == ("done", 1)
+    assert "path" not in done
+    assert world.charlie.get(f"{url}download/").status_code == 404
+    assert world.bob.get(f"{url}download/").status_code == 404
+    answer = world.alice.get(f"{url}download/")
     assert answer.status_code == 200
     assert "jsonl.gz" in answer.headers["Content-Disposition"]
-    (line,) = gzip.decompress(await _body(answer)).splitlines()
-    assert json.loads(line)["id"] == row["id"]
-    actions = await sync_to_async(lambda: list(AuditEntry.objects.order_by("pk").values_list("action", flat=True)))()
+    (line,) = gzip.decompress(async_to_sync(_body)(answer)).splitlines()
+    assert json.loads(line)["id"] == row.pk
+    actions = list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
     assert actions == ["log_export.requested", "log_export.downloaded"]
 
 
