@@ -1,0 +1,277 @@
+"""`manage.py up` as a user starts it: a real process on a data folder of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.functional
+
+
+class Up:
+    """One `up`; `out` is what it says to the user, `log` what its parts print."""
+
+    def __init__(self, folder: Path, *arguments: str, **environ: str) -> None:
+        self.folder = folder
+        self.arguments = arguments or ("--port", "0")
+        self.environ = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("COMPTROLLER_", "ANTHROPIC_")) and name not in {"DATABASE_URL", "REDIS_URL"}
+        } | {"COMPTROLLER_DATA_DIR": str(folder / "data"), "COMPTROLLER_DRAIN_SECONDS": "5", **environ}
+        self.out = self.log = ""
+        self._told = threading.Condition()
+
+    def __enter__(self) -> Self:
+        self.process = psutil.Popen(
+            [sys.executable, "manage.py", "up", *self.arguments],
+            cwd=ROOT,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._readers = [threading.Thread(target=self._read, args=(name,)) for name in ("stdout", "stderr")]
+        for reader in self._readers:
+            reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        family = [self.process, *self.process.children(recursive=True)] if self.process.is_running() else []
+        for member in family:
+            member.kill()
+        self.process.wait(30)
+        for reader in self._readers:
+            reader.join(30)
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+    def _read(self, name: str) -> None:
+        for line in getattr(self.process, name):
+            with self._told:
+                if name == "stdout":
+                    self.out += line
+                else:
+                    self.log += line
+                self._told.notify_all()
+
+    def wait(self, pattern: str, where: str = "out", times: int = 1) -> re.Match[str]:
+        """The first match of what is said, waited for."""
+        with self._told:
+            told = self._told.wait_for(
+                lambda: len(re.findall(pattern, getattr(self, where), re.MULTILINE)) >= times, timeout=120
+            )
+        found = re.search(pattern, getattr(self, where), re.MULTILINE)
+        assert told, f"{pattern!r} was not said {times} times:\n{self.out}\n{self.log}"
+        assert found is not None
+        return found
+
+    def ready(self) -> Self:
+        self.wait(r"^Ready in \d+\.\d s")
+        return self
+
+    @property
+    def url(self) -> str:
+        return self.wait(r"answers on (http://127\.0\.0\.1:\d+)$")[1]
+
+    @property
+    def secret(self) -> str:
+        return self.wait(r"ANTHROPIC_AUTH_TOKEN=(sk-cmp-\w{8}-\w{43})$")[1]
+
+    def part(self, name: str) -> psutil.Process:
+        module = {"server": "gateway.serve", "simulator": "gateway.simulator", "worker": "worker", "beat": "beat"}[name]
+        (found,) = (child for child in self.process.children() if module in child.cmdline())
+        return found
+
+    def ask(self, secret: str) -> httpx.Response:
+        body = {"model": "claude-opus-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+        headers = {"authorization": f"Bearer {secret}", "anthropic-version": "2023-06-01"}
+        return httpx.post(f"{self.url}/anthropic/v1/messages", json=body, headers=headers, timeout=30)
+
+    def knows(self, secret: str) -> None:
+        """Wait until the server that answers has read the configuration with this key: within a second."""
+        deadline = time.monotonic() + 10
+        headers = {"authorization": f"Bearer {secret}"}
+        while httpx.get(f"{self.url}/anthropic/v1/models", headers=headers, timeout=30).status_code == 401:
+            assert time.monotonic() < deadline, "the new key stays unknown"
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal; the exit code, once nothing is left."""
+        children = self.process.children(recursive=True)
+        self.process.send_signal(number)
+        code: int = self.process.wait(60)
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+        return code
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by the tests that do not care what the state is."""
+    return tmp_path_factory.mktemp("up")
+
+
+def test_first_start_answers_and_a_second_one_keeps_everything(tmp_path: Path) -> None:
+    with Up(tmp_path) as first:
+        first.ready()
+        assert "The provider is SIMULATED" in first.out
+        password = first.wait(r"password  (\S+)$")[1]
+        secret = first.secret
+        answer = first.ask(secret)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["type"] == "message"
+        page = httpx.Client(base_url=first.url, follow_redirects=True)
+        with page:
+            token = page.get("/admin/login/").cookies["csrftoken"]
+            form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token, "next": "/admin/"}
+            inside = page.post("/admin/login/", data=form, headers={"referer": f"{first.url}/admin/login/"})
+            assert inside.status_code == 200
+            assert inside.url.path == "/admin/"
+        port = first.url.rpartition(":")[2]
+        assert first.stop() == 0
+        assert "running requests may end first" in first.log
+
+    with Up(tmp_path, "--port", port) as second:
+        second.ready()
+        assert second.url == f"http://127.0.0.1:{port}"
+        assert "sk-cmp-" not in second.out + second.log
+        assert "First login" not in second.out
+        assert "issue_key" in second.out
+        assert second.ask(secret).status_code == 200
+        assert second.stop(signal.SIGINT) == 0
+
+
+def test_a_killed_server_is_restarted_and_no_connection_is_refused_meanwhile(folder: Path) -> None:
+    with Up(folder) as up:
+        up.ready()
+        up.part("server").kill()
+        # Asked while no server runs: the connection waits in the socket that `up` holds.
+        assert httpx.get(f"{up.url}/healthz", timeout=60).status_code == 200
+        up.wait(r"server \| ended with signal SIGKILL; starts again in 0\.5 s", "log")
+        up.part("beat").kill()
+        up.wait(r"beat \| ended with signal SIGKILL", "log")
+        assert up.stop() == 0
+
+
+def test_up_killed_leaves_no_orphan(folder: Path) -> None:
+    with Up(folder) as up:
+        up.ready()
+        children = up.process.children(recursive=True)
+        assert len(children) == 4
+        up.process.kill()
+        gone, alive = psutil.wait_procs(children, timeout=60)
+        assert (len(gone), alive) == (4, [])
+
+
+def test_a_running_answer_ends_before_the_server_does(folder: Path) -> None:
+    with Up(folder) as up:
+        up.ready()
+        secret = _issue_key(up, "drain")
+        up.knows(secret)
+        body = {
+            "model": "claude-opus-5-5",
+            "max_tokens": 4096,
+            "stream": True,
+            "messages": [{"role": "user", "content": "[[sim: text=abcdefghij chunks=10 delay_ms=200]]"}],
+        }
+        headers = {"authorization": f"Bearer {secret}", "anthropic-version": "2023-06-01"}
+        url = f"{up.url}/anthropic/v1/messages"
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=30) as answer:
+            parts = answer.iter_text()
+            first = next(parts)
+            up.process.terminate()
+            text = first + "".join(parts)
+        assert "message_stop" in text
+        assert up.process.wait(60) == 0
+
+
+@pytest.mark.redis
+def test_two_workers_share_one_port_and_one_state(folder: Path) -> None:
+    redis_url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+    with Up(folder, "--port", "0", "--workers", "2", REDIS_URL=redis_url) as up:
+        up.ready()
+        up.wait("Application startup complete", "log", times=2)
+        servers = [child for child in up.process.children() if "gateway.serve" in child.cmdline()]
+        assert len(servers) == 2
+        secret = _issue_key(up, "shared")
+        servers[0].suspend()
+        try:
+            # The other answers all of them, with the key that was issued a moment ago.
+            up.knows(secret)
+            assert {up.ask(secret).status_code for _ in range(5)} == {200}
+        finally:
+            servers[0].resume()
+        assert up.stop() == 0
+
+
+class TestRefusals:
+    """Each is a sentence and exit code 2, with nothing started."""
+
+    def refused(self, folder: Path, *arguments: str, **environ: str) -> str:
+        up = Up(folder, *arguments, **environ)
+        done = subprocess.run(
+            [sys.executable, "manage.py", "up", *up.arguments],
+            cwd=ROOT,
+            env=up.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    def test_a_second_up_on_one_folder(self, folder: Path) -> None:
+        with Up(folder) as up:
+            up.ready()
+            sentence = self.refused(folder)
+            assert f"already runs on {folder / 'data'}: process {up.process.pid}, {up.url}." in sentence
+            assert up.stop() == 0
+
+    def test_a_port_in_use(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            sentence = self.refused(tmp_path, "--port", str(port))
+        assert f"Port {port} on 127.0.0.1 is in use." in sentence
+
+    def test_an_address_of_another_machine(self, tmp_path: Path) -> None:
+        assert "Cannot listen on 192.0.2.1 port 8000:" in self.refused(tmp_path, "--host", "192.0.2.1")
+
+    def test_a_port_that_is_none(self, tmp_path: Path) -> None:
+        assert "--port must lie between 0 and 65535" in self.refused(tmp_path, "--port", "70000")
+
+    def test_several_workers_without_redis(self, tmp_path: Path) -> None:
+        assert "--workers 2 needs REDIS_URL" in self.refused(tmp_path, "--workers", "2")
+
+    def test_a_database_that_is_away(self, tmp_path: Path) -> None:
+        url = "postgresql://nobody@127.0.0.1:1/none"
+        assert "The database does not answer:" in self.refused(tmp_path, DATABASE_URL=url)
+
+
+def _issue_key(up: Up, name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "issue_key", "--team", "Main/Everyone", "--name", name],
+        cwd=ROOT,
+        env=up.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert f"ANTHROPIC_BASE_URL={up.url}/anthropic" in done.stdout
+    return re.search(r"sk-cmp-\w{8}-\w{43}", done.stdout)[0]  # type: ignore[index]
