@@ -231,7 +231,7 @@ class KeyAdmin(VisibleAdmin):
         secrets = [(secret, secret.valid_until is None or secret.valid_until > now) for secret in key.secrets.all()]
         return {
             "key_status": status,
-            "key_state": cells.state(*_STATES[status.state]),
+            "key_verdict": _verdict(status),
             "key_spent": spent_by_key([key], month_start(now)).get(key.pk, 0),
             "key_secrets": secrets,
             "key_panels": [panel(request, key) for panel in self.panels],
@@ -244,6 +244,11 @@ class KeyAdmin(VisibleAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.inlines if obj else []
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """A revoked key is neither rotated nor revoked again."""
+        key = self.get_object(request, str(object_id))
+        return super().get_actions_detail(request, object_id) if key and key.revoked_at is None else []
 
     # --- issue ------------------------------------------------------------------------------------------------
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
@@ -340,3 +345,8 @@ class KeyAdmin(VisibleAdmin):
             "back_url": reverse("admin:governance_virtualkey_change", args=[key.pk]),
         }
         return TemplateResponse(request, "admin/governance/key_confirm.html", context)
+
+
+def _verdict(status: KeyStatus) -> SafeString:
+    name, mark, _ = _STATES[status.state]
+    return cells.state(name, mark, "Works: it can send requests." if name == "works" else status.reason)

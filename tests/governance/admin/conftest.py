@@ -1,0 +1,125 @@
+"""Two customers in one installation, and three people: Alice and her teammate Bob at Acme, Charlie at Globex."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+from governance.domain.keys import Secret
+from governance.models import (
+    Budget,
+    Customer,
+    Developer,
+    Price,
+    PriceProposal,
+    Project,
+    Provider,
+    RateLimit,
+    Team,
+    VirtualKey,
+)
+from governance.services import budgets, keys, providers, tenants
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One customer with one of everything."""
+
+    customer: Customer
+    team: Team
+    project: Project
+    developer: Developer
+    key: VirtualKey
+    secret: Secret
+    budget: Budget
+    rate_limit: RateLimit
+
+    @property
+    def rows(self) -> list[object]:
+        return [self.customer, self.team, self.project, self.developer, self.key, self.budget, self.rate_limit]
+
+
+def make_tenant(name: str) -> Tenant:
+    customer = tenants.create_customer(name=name, actor=None)
+    team = tenants.create_team(customer=customer, name=f"{name} core", actor=None)
+    project = tenants.create_project(customer=customer, team=team, name=f"{name} billing", actor=None)
+    developer = tenants.create_developer(
+        customer=customer, team=team, email=f"ada@{name.lower()}.test", name=f"{name} Ada", actor=None
+    )
+    key, secret = keys.issue_key(team=team, name=f"{name}-laptop", developer=developer, project=project, actor=None)
+    budget = budgets.create_budget(target=team, limit_nano_usd=100 * 10**9, name=f"{name} budget", actor=None)
+    rate_limit = budgets.create_rate_limit(target=key, unit="requests", limit=60, per="minute", actor=None)
+    return Tenant(customer, team, project, developer, key, secret, budget, rate_limit)
+
+
+def sign_in(name: str, *, role: str | None, customer: Customer | None = None, team: Team | None = None) -> Client:
+    """A client signed in as a member of staff with a role; without a role as a superuser."""
+    if role is None:
+        user = User.objects.create_superuser(name)
+    else:
+        user = User.objects.create_user(name, is_staff=True)
+        user.groups.add(Group.objects.get(name=role))
+    if customer is not None:
+        tenants.add_membership(user=user, customer=customer, team=team, actor=None)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def acme(db: None) -> Tenant:
+    return make_tenant("Acme")
+
+
+@pytest.fixture
+def globex(db: None) -> Tenant:
+    return make_tenant("Globex")
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    return sign_in("root", role=None)
+
+
+@pytest.fixture
+def alice(acme: Tenant) -> Client:
+    """Platform admin of Acme: may do most, and only there."""
+    return sign_in("alice", role="Platform admin", customer=acme.customer)
+
+
+@pytest.fixture
+def bob(acme: Tenant) -> Client:
+    """Team lead of Alice's team."""
+    return sign_in("bob", role="Team lead", customer=acme.customer, team=acme.team)
+
+
+@pytest.fixture
+def charlie(globex: Tenant) -> Client:
+    """Platform admin of the other customer."""
+    return sign_in("charlie", role="Platform admin", customer=globex.customer)
+
+
+@pytest.fixture
+def installation(db: None) -> dict[str, object]:
+    """What belongs to no customer: a provider with a credential, a price and a proposal."""
+    provider = Provider.objects.create(name="anthropic", kind="anthropic", base_url="https://api.anthropic.com")
+    credential = providers.create_credential(provider=provider, secret="sk-ant-api03-not-to-be-seen", actor=None)
+    price = Price.objects.create(
+        model_id="claude-test", effective_from=datetime(2026, 1, 1, tzinfo=UTC), input=5, output=25,
+        cache_read="0.5", cache_write_5m="6.25", cache_write_1h=10,
+        tiers=[{"above_prompt_tokens": 100000, "input": "10"}], multipliers={"fast": "6"},
+    )  # fmt: skip
+    proposal = PriceProposal.objects.create(
+        platform="anthropic", model_id="claude-test", current=price, effective_from=datetime(2026, 2, 1, tzinfo=UTC),
+        proposed={"input": "4"}, changes=[{"field": "input", "old": "5", "new": "4", "percent": "-20.00"}],
+        source="https://prices.test/",
+    )  # fmt: skip
+    interval = IntervalSchedule.objects.create(every=1, period="hours")
+    CrontabSchedule.objects.create(minute="5")
+    PeriodicTask.objects.create(name="hourly", task="governance.tasks.refresh_prices", interval=interval)
+    return {"provider": provider, "credential": credential, "price": price, "proposal": proposal}
