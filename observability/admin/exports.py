@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any, BinaryIO
+from typing import Any
 
-from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from governance.admin.base import VisibleAdmin
 from governance.models import Customer
-from governance.services import audit
-from observability.exports.services import NotAvailable, open_export, request_export
+from observability.exports.download import as_attachment
+from observability.exports.services import NotAvailable, request_export
 from observability.models import LogExport
-
-CHUNK = 256 * 1024
 
 
 @admin.register(LogExport)
@@ -87,16 +83,10 @@ class LogExportAdmin(VisibleAdmin):
         if export is None:
             raise Http404("No export of this number, or it belongs to a customer that is not yours.")
         try:
-            file = open_export(export)
+            return as_attachment(export, actor=request.user)
         except NotAvailable as error:
             self.message_user(request, str(error), messages.ERROR)
             return HttpResponseRedirect(reverse("admin:observability_logexport_changelist"))
-        audit.record(actor=request.user, action="log_export.downloaded", target=export)
-        response = StreamingHttpResponse(_pieces(file), content_type="application/octet-stream")
-        response["Content-Disposition"] = f'attachment; filename="{file_name(export)}"'
-        if export.bytes:
-            response["Content-Length"] = str(export.bytes)
-        return response
 
     @admin.display(description="State", ordering="status")
     def state(self, export: LogExport) -> SafeString:
@@ -146,17 +136,3 @@ def exportable_customers(user: Any) -> Any:
         return Customer.objects.all()
     whole = user.memberships.filter(team__isnull=True).values_list("customer_id", flat=True)
     return Customer.objects.filter(pk__in=list(whole))
-
-
-def file_name(export: LogExport) -> str:
-    """For example `requests-2026-11-01-to-2026-11-02-7.jsonl.gz`."""
-    return f"requests-{export.starts_at:%Y-%m-%d}-to-{export.ends_at:%Y-%m-%d}-{export.pk}.{export.format}"
-
-
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    # Asynchronous, because Django under ASGI reads a synchronous iterator to its end before it sends a byte.
-    try:
-        while piece := await sync_to_async(file.read, thread_sensitive=False)(CHUNK):
-            yield piece
-    finally:
-        file.close()
