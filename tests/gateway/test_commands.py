@@ -12,8 +12,8 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from rest_framework.authtoken.models import Token
 
-from gateway.bootstrap import prepare
-from gateway.welcome import secrets_lines, welcome_lines
+from gateway.launch.bootstrap import prepare
+from gateway.launch.welcome import secrets_lines, welcome_lines
 from governance.domain.keys import parse_secret
 from governance.models import AuditEntry, Budget, Customer, Developer, Price, Provider, Team, VirtualKey
 from governance.services.tenants import create_customer, create_team

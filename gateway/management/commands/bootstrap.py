@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from gateway.bootstrap import prepare
-from gateway.welcome import secrets_lines
+from gateway.launch.bootstrap import prepare
+from gateway.launch.welcome import secrets_lines
 
 
 class Command(BaseCommand):

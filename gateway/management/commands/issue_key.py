@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from gateway.instance import running_url
-from gateway.paste import claude_code_lines
+from gateway.launch.instance import running_url
+from gateway.launch.paste import claude_code_lines
 from governance.models import Developer, Project, Team
 from governance.services.keys import issue_key
 from governance.services.tenants import create_developer

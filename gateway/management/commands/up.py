@@ -19,11 +19,12 @@ from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
-from gateway import parts, serve
-from gateway.bootstrap import Prepared, prepare
-from gateway.instance import AlreadyRunning, claim
-from gateway.supervisor import Supervisor
-from gateway.welcome import secrets_lines, welcome_lines
+from gateway import serve
+from gateway.launch import parts
+from gateway.launch.bootstrap import Prepared, prepare
+from gateway.launch.instance import AlreadyRunning, claim
+from gateway.launch.supervisor import Supervisor
+from gateway.launch.welcome import secrets_lines, welcome_lines
 
 MAX_FAILED_STARTS = 3
 """A server that ends so often before it ever answered will not answer."""

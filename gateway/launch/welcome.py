@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.bootstrap import CUSTOMER, KEY, TEAM, Prepared, only_simulated
-from gateway.paste import claude_code_lines
+from gateway.launch.bootstrap import CUSTOMER, KEY, TEAM, Prepared, only_simulated
+from gateway.launch.paste import claude_code_lines
 
 
 def secrets_lines(prepared: Prepared, public_url: str) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway import supervisor as module
-from gateway.supervisor import Part, Supervisor
+from gateway.launch import supervisor as module
+from gateway.launch.supervisor import Part, Supervisor
 
 
 class Output(io.StringIO):
@@ -161,7 +161,7 @@ def test_parts_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(DEAF)
     program = """
     import asyncio, sys
-    from gateway.supervisor import Part, Supervisor
+    from gateway.launch.supervisor import Part, Supervisor
     async def main():
         supervisor = Supervisor(sys.stdout)
         supervisor.start(Part("polite", "polite"))

@@ -141,7 +141,7 @@ class _Child:
     async def _spawn(self) -> asyncio.subprocess.Process:
         part = self.part
         grace = str(part.patience)
-        command = [sys.executable, "-P", "-m", "gateway.lifeline", str(self._lifeline), grace, part.module]
+        command = [sys.executable, "-P", "-m", "gateway.launch.lifeline", str(self._lifeline), grace, part.module]
         return await asyncio.create_subprocess_exec(
             *command,
             *part.args,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from gateway.bootstrap import uses_simulator
-from gateway.supervisor import Part
+from gateway.launch.bootstrap import uses_simulator
+from gateway.launch.supervisor import Part
 
 SETTLE_SECONDS = 25.0
 """What the server may take after the drain, to write its last records and close its connections."""
