@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from governance.configuration import schema
-from governance.configuration.writer import Writer
+from governance.configuration.writer import ACTOR_NAME, Writer
 from governance.models import Provider, ProviderCredential
+from governance.services.providers import set_secret
 
 
 def put_provider(writer: Writer, said: schema.Provider, path: str) -> None:
@@ -30,8 +31,8 @@ def _put_credential(writer: Writer, provider: Provider, said: schema.Credential,
     writer.once("credential", (provider.pk, said.name.lower()), path)
     credential = provider.credentials.filter(name__iexact=said.name).first() or ProviderCredential(provider=provider)
     if said.secret_env and said.secret_env != credential.secret_env:
-        # The gateway reads the variable at run time; one that is missing already here is most likely a slip.
-        # An unchanged name is not asked for again: a change of a budget needs no provider secret at hand.
+        # One that is missing here is most likely a slip. An unchanged name is not asked for again: a change of a
+        # budget needs no provider secret at hand.
         writer.secret(said.secret_env, path)
     label = f"credential {provider.name}/{said.name}"
     writer.put(
@@ -45,5 +46,19 @@ def _put_credential(writer: Writer, provider: Provider, said: schema.Credential,
             "is_active": said.active,
         },
     )
+    _keep_secret(writer, credential, said.secret_env, label)
     if provider.kind != Provider.Kind.SIMULATED and not (credential.secret_env or credential.secret):
         writer.outcome.note(f"{label} has no secret yet: name a secret_env or enter it in the admin.")
+
+
+def _keep_secret(writer: Writer, credential: ProviderCredential, variable: str | None, label: str) -> None:
+    """Store the variable's value encrypted, so that the gateway works where the variable is set only here.
+
+    Where the gateway's own environment has the variable, that one wins.
+    """
+    value = writer.environ.get(variable or "", "").strip()
+    field = ProviderCredential._meta.get_field("secret")
+    if value and field.reveal(credential) != value:
+        had = "stored" if credential.secret else "none"
+        set_secret(credential=credential, secret=value, actor=None, actor_name=ACTOR_NAME)
+        writer.outcome.add(label, adding=False, changes={"secret": [had, f"stored, from {variable}"]})

@@ -86,7 +86,8 @@ class TestApply:
         }
         assert Project.objects.get().name == "billing"
         credential = Provider.objects.get().credentials.get()
-        assert (credential.secret_env, credential.secret) == ("ANTHROPIC_API_KEY", "")
+        assert credential.secret_env == "ANTHROPIC_API_KEY"
+        assert credential._meta.get_field("secret").reveal(credential) == ENVIRON["ANTHROPIC_API_KEY"]
         assert all(line.startswith("+ ") for line in outcome.lines)
         assert outcome.created == len(outcome.lines) == 14
 
