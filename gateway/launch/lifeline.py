@@ -1,8 +1,8 @@
 """Run a module as a child that cannot outlive `up`, not even where `up` is killed with signal 9.
 
-`python -m gateway.launch.lifeline FD GRACE MODULE ARGS…`: FD is the read end of a pipe whose other end only `up` holds. Its
-end of file means that `up` is gone; the child then stops as on SIGTERM and is killed after GRACE seconds. A pipe works
-on every Unix, where Linux's PR_SET_PDEATHSIG would leave orphans on the others.
+`python -m gateway.launch.lifeline FD GRACE MODULE ARGS…`: FD is the read end of a pipe whose other end only `up` holds.
+Its end of file means that `up` is gone; the child then stops as on SIGTERM and is killed after GRACE seconds. A pipe
+works on every Unix, where Linux's PR_SET_PDEATHSIG would leave orphans on the others.
 """
 
 from __future__ import annotations
