@@ -106,7 +106,7 @@ def scale(largest: float, steps: int = 4, *, whole: bool = False) -> tuple[float
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
     if whole:
         step = max(1, math.ceil(step))
-    return step * math.ceil(round(largest / step, 9)), step
+    return step * max(1, math.ceil(round(largest / step, 9))), step
 
 
 def _tick(value: float, step: float) -> str:

@@ -32,11 +32,6 @@ class Proof:
         """Computed, row and ledger agree to the last nano-dollar."""
         return self.computed == self.charged == (self.ledger or 0)
 
-    @property
-    def difference(self) -> int:
-        """Ledger less computed."""
-        return (self.ledger or 0) - self.computed
-
 
 def prove(request: Request) -> Proof:
     """Price the stored usage with the stored price row. Steps by other models take the rows in force at the time."""

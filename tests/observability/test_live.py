@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from channels.layers import channel_layers, get_channel_layer
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser, User
+from django.db import connections
 from django.test import Client
 
 from gateway.asgi import application
@@ -61,6 +62,7 @@ async def bound(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     live.broadcaster.bind(asyncio.get_running_loop())
     yield
     live.broadcaster.unbind()
+    await sync_to_async(connections.close_all)()
 
 
 class Viewer:
