@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ulid import ULID
-
 from gateway.errors import Answer
 from gateway.wire import sse
 from gateway.wire.headers import Headers
@@ -21,6 +19,7 @@ from gateway.wire.peek import Peek
 from gateway.wire.usage import Metered
 from governance.domain.access import Access, Grant, ProjectRef
 from governance.domain.allowance import Hold
+from governance.domain.ids import new_ulid
 from governance.snapshot import CredentialConfig, ProviderConfig, Snapshot
 from observability.records import RequestRecord
 
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+WATCH_AFTER_SECONDS = 0.2
 
 
 class ClientGone(Exception):
@@ -92,11 +94,13 @@ class Exchange:
     client_gone: bool = False
     on_client_gone: Callable[[], None] | None = None
     finished: bool = False
+    _timer: asyncio.TimerHandle | None = None
+    _watcher: asyncio.Task[None] | None = None
 
     @classmethod
     def open(cls, gateway: Gateway, scope: Scope, receive: Receive, send: Send, path: str) -> Exchange:
         """Begin an exchange: it gets its id, which the client sees as `request-id`, now."""
-        record = RequestRecord(id=str(ULID()), started_at=datetime.now(UTC), endpoint=path[:64])
+        record = RequestRecord(id=new_ulid(), started_at=datetime.now(UTC), endpoint=path[:64])
         return cls(gateway, gateway.snapshot, scope, receive, send, Headers(scope["headers"]), record, path)
 
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -146,6 +150,16 @@ class Exchange:
             if self.on_client_gone is not None:
                 self.on_client_gone()
 
-    def watch(self) -> asyncio.Task[None]:
-        """Start watching for the client's leave; the caller cancels the task at the end."""
-        return asyncio.get_running_loop().create_task(self.watch_client())
+    def watch(self) -> None:
+        """Watch for the client's leave from a moment on: most answers end before and need no task for it."""
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start_watching)
+
+    def unwatch(self) -> None:
+        """End the watch; harmless where there is none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _start_watching(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self.watch_client())

@@ -66,11 +66,11 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
 
 
 async def _forward(exchange: Exchange) -> None:
-    watcher = exchange.watch()
+    exchange.watch()
     try:
         await forward(exchange)
     finally:
-        watcher.cancel()
+        exchange.unwatch()
 
 
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:

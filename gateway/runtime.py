@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TypeVar
 
 from django.conf import settings
@@ -209,6 +210,7 @@ class Gateway:
         return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
 
 
+@lru_cache(maxsize=4096)
 def _valid_ip(address: str | None) -> str | None:
     try:
         return str(ipaddress.ip_address(address)) if address else None

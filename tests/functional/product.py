@@ -70,6 +70,7 @@ class Product:
             "COMPTROLLER_PUBLIC_URL": self.url,
             "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": "1",
             "COMPTROLLER_SIMULATOR_URL": self.simulator_url,
+            "COMPTROLLER_DRAIN_SECONDS": "5",
             "PYTHONUNBUFFERED": "1",
             **({"DATABASE_URL": self.database_url} if self.database_url else {}),
             **self.settings,
@@ -102,11 +103,7 @@ class Product:
         self.simulator_url = found[0]
 
     def start_server(self) -> None:
-        self._spawn(
-            "server", "-m", "uvicorn", "gateway.asgi:application", "--host", "127.0.0.1", "--port", str(self.port),
-            "--loop", "uvloop", "--http", "httptools", "--lifespan", "on", "--no-access-log", "--no-server-header",
-            "--timeout-graceful-shutdown", "5",
-        )  # fmt: skip
+        self._spawn("server", "-m", "gateway.serve", "--port", str(self.port))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):
