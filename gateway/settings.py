@@ -98,6 +98,8 @@ if _env["DATABASE_URL"]:
 else:
     _database = {"ENGINE": "django.db.backends.sqlite3", "NAME": DATA_DIR / "comptroller.sqlite3"}
 if _database["ENGINE"].endswith("sqlite3"):
+    # Opening a connection costs more than a query: threads keep theirs.
+    _database["CONN_MAX_AGE"] = None
     _database["OPTIONS"] = _SQLITE_OPTIONS
     # A file, as in production: threads of an in-memory database share one cache and fail where a file would wait.
     _database["TEST"] = {"NAME": DATA_DIR / "test.sqlite3"}
