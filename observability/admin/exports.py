@@ -23,8 +23,8 @@ from observability.models import LogExport
 class LogExportAdmin(VisibleAdmin):
     """An export is made by asking for it; afterwards it can only be downloaded."""
 
-    list_display = ("created_at", "state", "format", "starts_at", "ends_at", "whose", "num_rows", "num_size", "file")
-    list_display_links = ("created_at",)
+    list_display = ("asked", "state", "format", "begin", "end", "whose", "num_rows", "num_size", "file")
+    list_display_links = ("asked",)
     list_select_related = ("customer", "requested_by")
     fields = ("format", "starts_at", "ends_at", "customer")
     readonly_shown = (
@@ -104,6 +104,18 @@ class LogExportAdmin(VisibleAdmin):
             label,
             " · daily" if export.scheduled else "",
         )
+
+    @admin.display(description="Asked for (UTC)", ordering="created_at")
+    def asked(self, export: LogExport) -> str:
+        return f"{export.created_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="From (UTC)", ordering="starts_at")
+    def begin(self, export: LogExport) -> str:
+        return f"{export.starts_at:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="To (UTC)", ordering="ends_at")
+    def end(self, export: LogExport) -> str:
+        return f"{export.ends_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description="Customer", ordering="customer__name")
     def whose(self, export: LogExport) -> str:
