@@ -49,17 +49,14 @@ def usd_total(nano: int | None) -> str:
 
 @register.filter
 def usd_exact(nano: int | None) -> str:
-    """Nano-dollars of a single request: two, four, five or six decimals, as many as it has: `0.0042`, `<0.000001`."""
+    """Nano-dollars of a single request, always six decimals so that the digits of a column line up: `0.004200`."""
     if nano is None:
         return ""
     if nano == 0:
         return DASH
     if abs(nano) < NANO // 1_000_000:
         return "<0.000001" if nano > 0 else "(<0.000001)"
-    digits = f"{abs(nano_to_usd(nano)):,.6f}".rstrip("0")
-    whole, _, fraction = digits.partition(".")
-    width = 4 if len(fraction) == 3 else max(len(fraction), 2)
-    return _credit(nano, f"{whole}.{fraction.ljust(width, '0')}")
+    return _credit(nano, f"{abs(nano_to_usd(nano)):,.6f}")
 
 
 @register.filter

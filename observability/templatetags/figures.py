@@ -42,7 +42,14 @@ def plain_decimal(value: Decimal) -> str:
 @register.filter
 def nano_decimal(nano: int) -> str:
     """Nano-dollars as USD with every digit: what a proof compares."""
-    return plain_decimal(nano_to_usd(nano))
+    return f"{nano_to_usd(nano):,.9f}"
+
+
+@register.filter
+def proof_decimal(usd: Decimal) -> str:
+    """The exact amount of a line of a proof: nine decimals line up, more where there are more."""
+    whole, _, fraction = f"{usd:,f}".partition(".")
+    return f"{whole}.{fraction.rstrip('0').ljust(9, '0')}"
 
 
 @register.simple_tag

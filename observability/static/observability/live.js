@@ -32,8 +32,7 @@
         if (nano === 0) return "—";
         const micros = Math.round(Math.abs(nano) / 1000);
         if (micros === 0) return "<0.000001";
-        let digits = String(micros % 1000000).padStart(6, "0").replace(/0+$/, "").padEnd(2, "0");
-        if (digits.length === 3) digits += "0";
+        const digits = String(micros % 1000000).padStart(6, "0");
         const text = `${whole.format(Math.floor(micros / 1000000))}.${digits}`;
         return nano < 0 ? `(${text})` : text;
     }
@@ -87,7 +86,7 @@
         cell(line, row.model || row.model_requested || "—", "t", row.model && row.model !== row.model_requested ? `asked ${row.model_requested}` : "");
         const tokens = tokensOf(row);
         cell(line, tokens ? whole.format(tokens) : "—", "n", TOKEN_CLASSES.map((name) => `${name.replace("_tokens", "").replaceAll("_", " ")} ${whole.format(row[name])}`).join(", "));
-        cell(line, money(row.cost_nano_usd) + (row.cost_quality === "exact" ? "" : ` ${row.cost_quality === "estimated" ? "est." : row.cost_quality}`), "n");
+        cell(line, (row.cost_quality === "exact" ? "" : `${row.cost_quality === "estimated" ? "est." : row.cost_quality} `) + money(row.cost_nano_usd), "n");
         cell(line, row.latency_ms === null ? "—" : row.latency_ms < 1 ? "<1" : whole.format(Math.round(row.latency_ms)), "n", row.ttft_ms === null ? "" : `first token after ${whole.format(Math.round(row.ttft_ms))} ms`);
         return line;
     }
