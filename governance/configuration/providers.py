@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from governance.configuration import schema
-from governance.configuration.writer import ACTOR_NAME, Writer
+from governance.configuration.writer import Writer
+from governance.encryption import CannotDecrypt, seal
 from governance.models import Provider, ProviderCredential
-from governance.services.providers import set_secret
 
 
 def put_provider(writer: Writer, said: schema.Provider, path: str) -> None:
@@ -42,23 +42,28 @@ def _put_credential(writer: Writer, provider: Provider, said: schema.Credential,
         values={
             "name": said.name,
             "secret_env": said.secret_env,
+            "secret": _sealed(writer, credential, said.secret_env),
             "weight": None if said.weight is None else float(said.weight),
             "is_active": said.active,
         },
     )
-    _keep_secret(writer, credential, said.secret_env, label)
     if provider.kind != Provider.Kind.SIMULATED and not (credential.secret_env or credential.secret):
         writer.outcome.note(f"{label} has no secret yet: name a secret_env or enter it in the admin.")
 
 
-def _keep_secret(writer: Writer, credential: ProviderCredential, variable: str | None, label: str) -> None:
-    """Store the variable's value encrypted, so that the gateway works where the variable is set only here.
+def _sealed(writer: Writer, credential: ProviderCredential, variable: str | None) -> str | None:
+    """The variable's value, encrypted, where another one or none is stored.
 
-    Where the gateway's own environment has the variable, that one wins.
+    So the gateway works where the variable is set only here; where its own environment has it, that one wins.
     """
     value = writer.environ.get(variable or "", "").strip()
+    if not value:
+        return None
     field = ProviderCredential._meta.get_field("secret")
-    if value and field.reveal(credential) != value:
-        had = "stored" if credential.secret else "none"
-        set_secret(credential=credential, secret=value, actor=None, actor_name=ACTOR_NAME)
-        writer.outcome.add(label, adding=False, changes={"secret": [had, f"stored, from {variable}"]})
+    try:
+        if field.reveal(credential) == value:
+            return None
+    except CannotDecrypt:
+        # Under a key that is lost: the value at hand replaces it.
+        pass
+    return seal(value, bound_to=field.bound_to(credential))

@@ -187,6 +187,30 @@ class TestApply:
         )
         assert {b.scope for b in Budget.objects.all()} == set(Budget.Scope.values)
 
+    def test_a_credential_keeps_a_sealed_copy_that_follows_its_variable(self) -> None:
+        text = parse(EXAMPLE)
+        apply(text, environ=ENVIRON)
+
+        outcome = apply(text, environ=ENVIRON | {"ANTHROPIC_API_KEY": "sk-ant-other"})
+
+        assert [line for line in outcome.lines if not line.startswith("=")] == [
+            "~ credential anthropic/main: secret (set) → (new value)"
+        ]
+        credential = Provider.objects.get().credentials.get()
+        assert credential._meta.get_field("secret").reveal(credential) == "sk-ant-other"
+        assert "sk-ant-other" not in str(AuditEntry.objects.values_list())
+
+    def test_a_copy_under_a_lost_encryption_key_is_replaced(self) -> None:
+        apply(parse(EXAMPLE), environ=ENVIRON)
+        credential = Provider.objects.get().credentials.get()
+        credential.secret = "lost:AAAA"
+        credential.save()
+
+        assert apply(parse(EXAMPLE), environ=ENVIRON).changed == 1
+
+        credential.refresh_from_db()
+        assert credential._meta.get_field("secret").reveal(credential) == ENVIRON["ANTHROPIC_API_KEY"]
+
 
 class TestKeys:
     TEXT = "customers: [{name: A, teams: [{name: T, keys: [{name: k%s}]}]}]"
