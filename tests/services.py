@@ -52,6 +52,8 @@ def _postgres(services: Services) -> Iterator[None]:
         return
     # A PostgreSQL that comes as a Python package, in a folder of its own and on a Unix socket.
     folder = Path(tempfile.mkdtemp(prefix="comptroller-postgres-"))
+    # Where it is unset, the package's own look-up of a run-time folder warns.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     server = None
     try:
         try:

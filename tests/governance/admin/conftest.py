@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+from ulid import ULID
 
 from governance.domain.keys import Secret
 from governance.models import (
@@ -24,6 +25,7 @@ from governance.models import (
     VirtualKey,
 )
 from governance.services import budgets, keys, providers, tenants
+from observability.models import HourlyUsage, LogExport, Request
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def charlie(globex: Tenant) -> Client:
 
 @pytest.fixture
 def installation(db: None) -> dict[str, object]:
-    """What belongs to no customer: a provider with a credential, a price and a proposal."""
+    """What belongs to no customer: a provider with a credential, a price, a proposal, and some traffic."""
     provider = Provider.objects.create(name="anthropic", kind="anthropic", base_url="https://api.anthropic.com")
     credential = providers.create_credential(provider=provider, secret="sk-ant-api03-not-to-be-seen", actor=None)
     price = Price.objects.create(
@@ -122,4 +124,8 @@ def installation(db: None) -> dict[str, object]:
     interval = IntervalSchedule.objects.create(every=1, period="hours")
     CrontabSchedule.objects.create(minute="5")
     PeriodicTask.objects.create(name="hourly", task="governance.tasks.refresh_prices", interval=interval)
+    morning, noon = datetime(2026, 2, 1, 9, tzinfo=UTC), datetime(2026, 2, 1, 12, tzinfo=UTC)
+    Request.objects.create(id=str(ULID()), started_at=morning, finished_at=morning, status="success", http_status=200)
+    HourlyUsage.objects.create(hour=morning, status="success", requests=1)
+    LogExport.objects.create(starts_at=morning, ends_at=noon)
     return {"provider": provider, "credential": credential, "price": price, "proposal": proposal}
