@@ -181,12 +181,13 @@ class Recorder:
             self._last_error = ""
         self._last_flush_at = datetime.now(UTC)
         metrics.PENDING.set(len(self._queue))
+        if windows:
+            # First of all: until the budgets know, figures read from the ledger count the batch a second time.
+            for hear in self.on_posted:
+                _tell(hear, windows)
         self._touch_keys([posting for _, posting in batch if posting is not None])
         for listener in self.listeners:
             _tell(listener, written)
-        if windows:
-            for hear in self.on_posted:
-                _tell(hear, windows)
         return True
 
     def _write(self, batch: list[Item]) -> tuple[list[RequestRecord], list[WindowState]]:
@@ -242,7 +243,8 @@ class Recorder:
         try:
             with transaction.atomic():
                 ledger.touch_keys(used)
-        except DatabaseError as error:
+        except Exception as error:
+            # Whatever it is: it must not end the thread that writes the ledger.
             logger.warning("The last use of %d keys was not noted: %s", len(used), error)
         else:
             self._touched.update({key_id: when for key_id, (when, _) in used.items()})

@@ -11,8 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import InterfaceError, connection, connections
 
+from governance import ledger
 from governance.domain.allowance import WindowState
 from governance.ledger import Posting
 from governance.models import Budget, BudgetWindow, Customer, KeyActivity, LedgerEntry, Team, VirtualKey
@@ -280,6 +281,28 @@ def test_a_failing_listener_keeps_nobody_from_hearing(recorder, heard) -> None:
     recorder.start()
     recorder.put(a_record())
     heard.wait_for(1)
+
+
+def test_trouble_with_the_last_use_ends_nothing(recorder, heard, tenant, monkeypatch) -> None:
+    def fail(used: object) -> None:
+        raise InterfaceError("the connection is closed")  # no DatabaseError
+
+    monkeypatch.setattr(ledger, "touch_keys", fail)
+    recorder.start()
+    for number in (1, 2):
+        recorder.put(*tenant())
+        heard.wait_for(number)
+    assert recorder.state().running
+
+
+def test_budgets_hear_of_a_batch_before_anything_else_is_done(recorder, heard, tenant, monkeypatch) -> None:
+    Budget.objects.create(scope="customer", customer=Customer.objects.get(), limit_nano_usd=10**12)
+    known: list[int] = []
+    monkeypatch.setattr(ledger, "touch_keys", lambda used: known.append(len(heard.windows)))
+    recorder.start()
+    recorder.put(*tenant())
+    heard.wait_for(1)
+    assert known == [1]
 
 
 def test_last_use_is_noted_at_most_once_a_minute(recorder, heard, tenant) -> None:
