@@ -144,7 +144,7 @@ def _integer(value: Any, field: models.Field[Any, Any]) -> int | None:
 
 def _address(value: object) -> str | None:
     try:
-        return str(ipaddress.ip_address(str(value)))
+        return str(ipaddress.ip_address(str(value).partition("%")[0]))  # PostgreSQL's inet knows no zone
     except ValueError:
         return None
 

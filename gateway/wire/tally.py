@@ -14,7 +14,9 @@ import msgspec
 from gateway.wire.text import clean
 from governance.domain.usage import Iteration, Usage
 
-_MOST_TOKENS: Final = 1 << 53
+_MOST_TOKENS: Final = 1 << 40
+"""A larger count is none: at the dearest rate its cost would not fit a signed 64-bit number of nano-dollars."""
+
 _MOST_ITERATIONS: Final = 1_000
 
 

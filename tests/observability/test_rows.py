@@ -79,6 +79,12 @@ def test_repair_names_what_it_changed_and_makes_the_row_acceptable() -> None:
     assert (stored.client_ip, stored.web_searches, stored.input_tokens) == (None, 0, (1 << 63) - 1)
 
 
+def test_repair_keeps_an_address_without_its_zone() -> None:
+    record = a_record(client_ip="fe80::1%eth0")
+    assert rows.repair(record) == ["client_ip"]
+    assert record.client_ip == "fe80::1"
+
+
 def test_repair_leaves_a_good_record_alone() -> None:
     record = a_record()
     before = dataclasses.asdict(record)
