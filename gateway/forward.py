@@ -16,7 +16,7 @@ from gateway.errors import Refused
 from gateway.exchange import Attempt, Exchange, Target
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Verdict
-from gateway.upstream import PrivateAddress, UpstreamError, UpstreamResponse
+from gateway.upstream import Unanswered, UpstreamError, UpstreamResponse
 from gateway.wire import sse
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
@@ -49,8 +49,8 @@ async def forward(exchange: Exchange) -> None:
     failure: _TryNext | None = None
     try:
         for target, delay in _tries(exchange.targets):
-            if failure is not None and delay and not failure.same_target:
-                continue
+            if failure is not None and (exchange.client_gone or (delay and not failure.same_target)):
+                break
             if delay:
                 await asyncio.sleep(delay)
             try:
@@ -91,7 +91,7 @@ async def _attempt(exchange: Exchange, target: Target, pinger: _Pinger) -> None:
     except UpstreamError as error:
         _ended(exchange, attempt, str(error))
         refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
-        raise _TryNext(refusal, same_target=not isinstance(error, PrivateAddress)) from None
+        raise _TryNext(refusal, same_target=isinstance(error, Unanswered)) from None
     attempt.status = response.status
     attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
     try:

@@ -23,11 +23,11 @@ def route(exchange: Exchange, grant: Grant, model: str) -> None:
     held = False
     for access in _ordered(exchange, seed):
         if not held:
-            refusal = take(exchange, applicable(access.allowances, model), model)
+            refusal = take(exchange, applicable(access.allowances, model), model) if exchange.billable else None
             if refusal is not None:
                 continue
             held = True
-        elif access.allowances:
+        elif access.allowances and exchange.billable:
             # Its allowances are not held: it would have to be admitted on its own.
             continue
         provider = exchange.snapshot.providers[access.provider_id]

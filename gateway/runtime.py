@@ -6,6 +6,7 @@ It starts with the server (ASGI lifespan) or with the first request, and follows
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import time
@@ -78,6 +79,10 @@ class Gateway:
         health.register("recorder", self._recorder_check)
         health.register("providers", self._providers_check)
         await self._follow_once()
+        # What is loaded now stays: the collector need not walk through it again and again while requests run.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         self._follower = self._loop.create_task(self._follow())
 
     async def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from governance.domain.pricing import Cost
 from governance.domain.usage import Usage
 from governance.ledger import Posting
 from governance.snapshot import applicable
+
+log = logging.getLogger(__name__)
 
 _QUALITY_ORDER = ("exact", "reconciled", "estimated", "unpriced")
 """A request is as certain as the least certain of its attempts."""
@@ -40,7 +43,13 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
     used = _tokens_used(exchange)
     _release(exchange, used)
-    exchange.gateway.recorder.put(record, _posting(exchange, used))
+    posting, recorder = _posting(exchange, used), exchange.gateway.recorder
+    if posting is not None or recorder.accepting:
+        recorder.put(record, posting)
+    else:
+        # The log is full because the database is away, and it is refusals that come in: they must not fill the memory
+        # that the charges wait in.
+        log.warning("Not recorded, the log is full: %s %s", record.id, record.error_message)
 
 
 def cost_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:

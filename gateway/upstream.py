@@ -27,6 +27,10 @@ class UpstreamError(Exception):
     """The provider could not be reached, did not answer, or broke off; the message says which."""
 
 
+class Unanswered(UpstreamError):
+    """No answer began and the provider most likely did nothing: the request may be sent again."""
+
+
 class PrivateAddress(UpstreamError):
     """The provider's address is on loopback or a private network and that is not allowed."""
 
@@ -186,11 +190,11 @@ async def _translated(call: Callable[[], Awaitable[_T]]) -> _T:
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, PrivateAddress):
             raise error.os_error from None
-        raise UpstreamError(f"it could not be reached ({error.strerror or error.os_error})") from None
+        raise Unanswered(f"it could not be reached ({error.strerror or error.os_error})") from None
     except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError, TimeoutError):
         raise UpstreamError("it did not answer in time") from None
     except aiohttp.ServerDisconnectedError:
-        raise UpstreamError("it closed the connection without an answer") from None
+        raise Unanswered("it closed the connection without an answer") from None
     except aiohttp.ClientPayloadError:
         raise UpstreamError("its answer broke off") from None
     except aiohttp.ClientResponseError as error:

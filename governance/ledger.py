@@ -271,20 +271,20 @@ def _insert(postings: Sequence[Posting]) -> None:
     rows = [(p.id, p.id, LedgerEntry.Kind.CHARGE.value, _stamp(p.occurred_at), *_values_of(p)) for p in postings]
     if not rows:
         return
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+    if connection.vendor == "postgresql":
+        document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+        with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO governance_ledgerentry ({_NAMES}) "  # noqa: S608  (constant names)
                 f"SELECT {_NAMES} FROM json_populate_recordset(NULL::governance_ledgerentry, %s)",
                 [document],
             )
-        else:
-            row = f"({', '.join(['%s'] * len(_COLUMNS))})"
-            cursor.execute(
-                f"INSERT INTO governance_ledgerentry ({_NAMES}) VALUES {', '.join([row] * len(rows))}",  # noqa: S608
-                [value for values in rows for value in values],
-            )
+    else:
+        row = f"({', '.join('?' * len(_COLUMNS))})"
+        statement = f"INSERT INTO governance_ledgerentry ({_NAMES}) VALUES {', '.join([row] * len(rows))}"  # noqa: S608
+        with connection.wrap_database_errors:
+            # Django's cursor would rewrite every placeholder of a long statement on each call.
+            connection.connection.execute(statement, [value for values in rows for value in values]).close()
 
 
 def _stamp(moment: datetime | None) -> Any:

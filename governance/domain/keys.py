@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -28,7 +27,7 @@ class Secret:
 
     def digest(self, pepper: str) -> str:
         """HMAC-SHA-256 of the whole secret under the pepper, as 64 hex digits."""
-        return hmac.new(pepper.encode(), str(self).encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(pepper.encode(), str(self).encode(), "sha256").hex()
 
 
 def make_secret() -> Secret:

@@ -1,4 +1,4 @@
-"""A load client at native speed: keeps N connections busy, or sends at a fixed rate; prints latencies as JSON.
+"""A load client at native speed: keeps N connections busy, or sends at a fixed rate; writes latencies as JSON.
 
 `python -m tests.benchmarks.load '{"url_host": "127.0.0.1", "port": 1, "path": "/x", ...}'`
 """
@@ -9,6 +9,7 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import uvloop
@@ -154,4 +155,5 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(run(json.loads(sys.argv[1])))))
+    job = json.loads(sys.argv[1])
+    Path(job["output"]).write_text(json.dumps(uvloop.run(run(job))))
