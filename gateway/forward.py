@@ -202,7 +202,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         refusal = errors.provider_failed(
             f"The provider {name} failed: {broken or 'it closed the stream without an event'}."
         )
-        raise _TryNext(refusal, same_target=True)
+        raise _TryNext(refusal, same_target=False)
     if exchange.answered_status is None:
         await exchange.start(response.status, relayable(response.headers))
     gateway = exchange.gateway

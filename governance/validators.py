@@ -37,7 +37,9 @@ def validate_model_patterns(value: Any) -> None:
 
 
 def validate_thresholds(value: Any) -> None:
-    if not isinstance(value, list) or not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n <= 1000 for n in value):
+    if not isinstance(value, list) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and 0 < n <= 1000 for n in value
+    ):
         raise ValidationError("Give a list of whole percentages such as [50, 80, 95, 100].")
 
 

@@ -68,7 +68,9 @@ class Request(models.Model):
     model_requested = models.CharField(max_length=200, blank=True)
     model = models.CharField(max_length=200, blank=True, help_text="Model served.")
     route_rule = models.CharField(max_length=120, blank=True)
-    attempts = models.JSONField(default=list, help_text="[{provider, credential, status, latency_ms, tokens, cost_nano_usd}]")
+    attempts = models.JSONField(
+        default=list, help_text="[{provider, credential, status, latency_ms, tokens, cost_nano_usd}]"
+    )
     stream = models.BooleanField(default=False)
 
     input_tokens = models.BigIntegerField(default=0)
@@ -96,7 +98,9 @@ class Request(models.Model):
     lines_removed = models.PositiveIntegerField(default=0)
     provider_request_id = models.CharField(max_length=128, blank=True)
     request_bytes = models.PositiveBigIntegerField(default=0)
-    budget_decision = models.JSONField(default=list, help_text="[{budget, scope, settled, held, limit, outcome}] at admission.")
+    budget_decision = models.JSONField(
+        default=list, help_text="[{budget, scope, settled, held, limit, outcome}] at admission."
+    )
 
     objects = RequestQuerySet.as_manager()
 
@@ -153,7 +157,10 @@ class ChangedHour(models.Model):
     """An hour whose rows changed since its roll-up; written in the transaction of the change, so none is ever missed."""
 
     hour = models.DateTimeField(primary_key=True, help_text="Start of the hour, UTC.")
-    token = models.CharField(max_length=16, help_text="Another one with each change: a roll-up removes the mark it began with, and no later one.")
+    token = models.CharField(
+        max_length=16,
+        help_text="Another one with each change: a roll-up removes the mark it began with, and no later one.",
+    )
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00}"
@@ -175,7 +182,14 @@ class LogExport(models.Model):
     format = models.CharField(max_length=8, choices=Format.choices, default=Format.JSONL)
     starts_at = models.DateTimeField("from", help_text="Rows that started at or after this moment (UTC).")
     ends_at = models.DateTimeField("to", help_text="Rows that started before this moment (UTC).")
-    customer = models.ForeignKey("governance.Customer", on_delete=models.CASCADE, null=True, blank=True, related_name="+", help_text="Empty exports every customer.")
+    customer = models.ForeignKey(
+        "governance.Customer",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Empty exports every customer.",
+    )
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.QUEUED, editable=False)
     scheduled = models.BooleanField(default=False, editable=False)
     rows = models.BigIntegerField(default=0, editable=False)
@@ -183,9 +197,13 @@ class LogExport(models.Model):
     sha256 = models.CharField("SHA-256", max_length=64, blank=True, editable=False)
     path = models.CharField(max_length=300, blank=True, editable=False, help_text="Relative to the exports folder.")
     error = models.TextField(blank=True, editable=False)
-    requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
-    claimed_at = models.DateTimeField(null=True, editable=False, help_text="Last sign of life of the worker that writes it.")
+    claimed_at = models.DateTimeField(
+        null=True, editable=False, help_text="Last sign of life of the worker that writes it."
+    )
     finished_at = models.DateTimeField(null=True, editable=False)
 
     objects = ExportQuerySet.as_manager()
@@ -193,8 +211,16 @@ class LogExport(models.Model):
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.CheckConstraint(condition=models.Q(ends_at__gt=models.F("starts_at")), name="export_range", violation_error_message="The end must lie after the start."),
-            models.UniqueConstraint(fields=["format", "starts_at", "ends_at"], condition=models.Q(scheduled=True), name="export_scheduled_once"),
+            models.CheckConstraint(
+                condition=models.Q(ends_at__gt=models.F("starts_at")),
+                name="export_range",
+                violation_error_message="The end must lie after the start.",
+            ),
+            models.UniqueConstraint(
+                fields=["format", "starts_at", "ends_at"],
+                condition=models.Q(scheduled=True),
+                name="export_scheduled_once",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -7,7 +7,9 @@ import os
 import pathlib
 import tempfile
 
-os.environ["COMPTROLLER_DATA_DIR"] = os.environ.get("COMPTROLLER_TEST_DATA_DIR") or tempfile.mkdtemp(prefix="comptroller-test-")
+os.environ["COMPTROLLER_DATA_DIR"] = os.environ.get("COMPTROLLER_TEST_DATA_DIR") or tempfile.mkdtemp(
+    prefix="comptroller-test-"
+)
 os.environ.setdefault("COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS", "1")
 for name in ("ANTHROPIC_API_KEY", "REDIS_URL", "CELERY_BROKER_URL", "COMPTROLLER_PUBLIC_URL"):
     os.environ.pop(name, None)

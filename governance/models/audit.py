@@ -12,7 +12,9 @@ class AuditEntry(models.Model):
     """Who did what to which thing, with old and new values. Database triggers refuse any change or deletion."""
 
     at = models.DateTimeField()
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
+    )
     actor_name = models.CharField(max_length=150, help_text="Login, or the command that acted.")
     action = models.CharField(max_length=64, help_text="For example virtual_key.revoked.")
     target_type = models.CharField(max_length=64)

@@ -34,10 +34,17 @@ class ScopedLimit(models.Model):
     team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
     project = models.ForeignKey(Project, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
     developer = models.ForeignKey(Developer, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
-    virtual_key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
-    provider_access = models.ForeignKey(ProviderAccess, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss")
+    virtual_key = models.ForeignKey(
+        VirtualKey, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss"
+    )
+    provider_access = models.ForeignKey(
+        ProviderAccess, on_delete=models.CASCADE, null=True, blank=True, related_name="%(class)ss"
+    )
     model_patterns = models.JSONField(
-        "models", default=list, blank=True, validators=[validate_model_patterns],
+        "models",
+        default=list,
+        blank=True,
+        validators=[validate_model_patterns],
         help_text='Counts only these models, for example ["claude-opus-*"]; empty counts all.',
     )
     is_active = models.BooleanField("active", default=True)
@@ -80,7 +87,13 @@ def _one_target(prefix: str) -> list[models.CheckConstraint]:
     rule |= Q(scope="team", team__isnull=False, **{f"{column}__isnull": True for column in finer})
     for scope in finer:
         rule |= Q(scope=scope, **{f"{column}__isnull": column != scope for column in finer})
-    return [models.CheckConstraint(condition=rule, name=f"{prefix}_one_target", violation_error_message="Choose exactly the target that the scope names.")]
+    return [
+        models.CheckConstraint(
+            condition=rule,
+            name=f"{prefix}_one_target",
+            violation_error_message="Choose exactly the target that the scope names.",
+        )
+    ]
 
 
 class Budget(ScopedLimit):
@@ -103,26 +116,56 @@ class Budget(ScopedLimit):
     name = models.CharField(max_length=120, blank=True, help_text="Empty names it after its target and period.")
     limit_nano_usd = NanoUsdField("limit (USD)")
     period = models.CharField(max_length=8, choices=Period.choices, default=Period.MONTH)
-    rolling = models.PositiveSmallIntegerField(default=0, help_text="0 follows the calendar; N looks back over the last N periods, for example 30 days.")
-    timezone = models.CharField("time zone", max_length=64, blank=True, validators=[validate_timezone], help_text="Empty takes the customer's.")
+    rolling = models.PositiveSmallIntegerField(
+        default=0, help_text="0 follows the calendar; N looks back over the last N periods, for example 30 days."
+    )
+    timezone = models.CharField(
+        "time zone", max_length=64, blank=True, validators=[validate_timezone], help_text="Empty takes the customer's."
+    )
     week_start = models.PositiveSmallIntegerField(default=0, choices=[(0, "Monday"), (6, "Sunday")])
-    fiscal_start_month = models.PositiveSmallIntegerField(default=1, help_text="First month of the fiscal year, 1 to 12: quarters and years start with it.")
+    fiscal_start_month = models.PositiveSmallIntegerField(
+        default=1, help_text="First month of the fiscal year, 1 to 12: quarters and years start with it."
+    )
     enforcement = models.CharField(max_length=8, choices=Enforcement.choices, default=Enforcement.STOP)
-    alerts = models.JSONField("alert at %", default=list, blank=True, validators=[validate_thresholds], help_text="Percentages at which to tell, for example [50, 80, 95, 100].")
+    alerts = models.JSONField(
+        "alert at %",
+        default=list,
+        blank=True,
+        validators=[validate_thresholds],
+        help_text="Percentages at which to tell, for example [50, 80, 95, 100].",
+    )
 
     class Meta:
         ordering = ["customer__name", "scope", "pk"]
         constraints = [
             *_one_target("budget"),
-            models.CheckConstraint(condition=Q(limit_nano_usd__gte=0), name="budget_limit", violation_error_message="The limit must not be negative."),
-            models.CheckConstraint(condition=Q(fiscal_start_month__range=(1, 12)), name="budget_fiscal_month", violation_error_message="The month must lie between 1 and 12."),
-            models.CheckConstraint(condition=Q(rolling=0) | ~Q(period="lifetime"), name="budget_rolling_has_period", violation_error_message="A lifetime budget does not roll."),
+            models.CheckConstraint(
+                condition=Q(limit_nano_usd__gte=0),
+                name="budget_limit",
+                violation_error_message="The limit must not be negative.",
+            ),
+            models.CheckConstraint(
+                condition=Q(fiscal_start_month__range=(1, 12)),
+                name="budget_fiscal_month",
+                violation_error_message="The month must lie between 1 and 12.",
+            ),
+            models.CheckConstraint(
+                condition=Q(rolling=0) | ~Q(period="lifetime"),
+                name="budget_rolling_has_period",
+                violation_error_message="A lifetime budget does not roll.",
+            ),
         ]
 
     def __str__(self) -> str:
         if self.name:
             return self.name
-        period = f"last {self.rolling} {self.period}s" if self.rolling else f"per {self.period}" if self.period != "lifetime" else "lifetime"
+        period = (
+            f"last {self.rolling} {self.period}s"
+            if self.rolling
+            else f"per {self.period}"
+            if self.period != "lifetime"
+            else "lifetime"
+        )
         narrowed = f" ({', '.join(self.model_patterns)})" if self.model_patterns else ""
         return f"{self.target} {period}{narrowed}"
 
@@ -131,7 +174,9 @@ class BudgetWindow(models.Model):
     """One period of one budget: what was settled, and what running requests hold."""
 
     budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="windows")
-    definition = models.CharField(max_length=16, help_text="Digest of what the budget counted then: see governance.ledger.definition.")
+    definition = models.CharField(
+        max_length=16, help_text="Digest of what the budget counted then: see governance.ledger.definition."
+    )
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True, blank=True)
     settled_nano_usd = NanoUsdField(default=0)
@@ -171,9 +216,12 @@ class RateLimit(ScopedLimit):
             *_one_target("rate_limit"),
             models.CheckConstraint(
                 condition=Q(unit="concurrent", per="") | (~Q(unit="concurrent") & ~Q(per="")),
-                name="rate_limit_period", violation_error_message="Requests and tokens need a period; requests at once have none.",
+                name="rate_limit_period",
+                violation_error_message="Requests and tokens need a period; requests at once have none.",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.target}: {self.limit:,} {self.get_unit_display().lower()}" + (f" per {self.per}" if self.per else "")
+        return f"{self.target}: {self.limit:,} {self.get_unit_display().lower()}" + (
+            f" per {self.per}" if self.per else ""
+        )

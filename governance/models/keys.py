@@ -23,29 +23,63 @@ class VirtualKey(models.Model):
 
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="keys")
     name = models.CharField(max_length=120, help_text="Who or what uses it, for example ada-laptop.")
-    developer = models.ForeignKey(Developer, on_delete=models.PROTECT, null=True, blank=True, related_name="keys", help_text="Its requests count for this person.")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, null=True, blank=True, related_name="keys", help_text="Counted here unless the request names another project.")
+    developer = models.ForeignKey(
+        Developer,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="keys",
+        help_text="Its requests count for this person.",
+    )
+    project = models.ForeignKey(
+        Project,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="keys",
+        help_text="Counted here unless the request names another project.",
+    )
     model_patterns = models.JSONField(
-        "allowed models", default=list, blank=True, validators=[validate_model_patterns],
+        "allowed models",
+        default=list,
+        blank=True,
+        validators=[validate_model_patterns],
         help_text='Model ids or patterns such as ["claude-opus-*"]; empty allows every model.',
     )
     allowed_ips = models.JSONField(
-        "allowed addresses", default=list, blank=True, validators=[validate_networks],
+        "allowed addresses",
+        default=list,
+        blank=True,
+        validators=[validate_networks],
         help_text='IP addresses or networks such as ["10.0.0.0/8"]; empty allows every address.',
     )
     content_policy = models.CharField(max_length=8, choices=ContentPolicy.choices, default=ContentPolicy.INHERIT)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Refused from this moment on; empty never expires.")
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Refused from this moment on; empty never expires."
+    )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     revoked_reason = models.CharField(max_length=200, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+    )
 
     objects = VirtualKeyQuerySet.as_manager()
 
     class Meta:
         ordering = ["team__customer__name", "team__name", "name"]
-        constraints = [models.UniqueConstraint("team", Lower("name"), name="virtual_key_name_once", violation_error_message="This team has a key of this name.")]
-        permissions = [("issue_virtualkey", "Can issue and rotate virtual keys"), ("revoke_virtualkey", "Can revoke virtual keys")]
+        constraints = [
+            models.UniqueConstraint(
+                "team",
+                Lower("name"),
+                name="virtual_key_name_once",
+                violation_error_message="This team has a key of this name.",
+            )
+        ]
+        permissions = [
+            ("issue_virtualkey", "Can issue and rotate virtual keys"),
+            ("revoke_virtualkey", "Can revoke virtual keys"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -89,8 +123,17 @@ class ProviderAccess(models.Model):
 
     virtual_key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, related_name="accesses")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="accesses")
-    model_patterns = models.JSONField("models", default=list, blank=True, validators=[validate_model_patterns], help_text='Models it may be used for, for example ["claude-*"]; empty means all.')
-    weight = models.FloatField(default=1.0, help_text="Share of the requests among the providers of equal rank; 0 is used only when the others fail.")
+    model_patterns = models.JSONField(
+        "models",
+        default=list,
+        blank=True,
+        validators=[validate_model_patterns],
+        help_text='Models it may be used for, for example ["claude-*"]; empty means all.',
+    )
+    weight = models.FloatField(
+        default=1.0,
+        help_text="Share of the requests among the providers of equal rank; 0 is used only when the others fail.",
+    )
 
     objects = ProviderAccessQuerySet.as_manager()
 
@@ -98,11 +141,17 @@ class ProviderAccess(models.Model):
         verbose_name = "provider of a key"
         verbose_name_plural = "providers of a key"
         constraints = [
-            models.UniqueConstraint(fields=["virtual_key", "provider"], name="provider_access_once", violation_error_message="This key has this provider."),
-            models.CheckConstraint(condition=Q(weight__gte=0), name="provider_access_weight", violation_error_message="The weight must not be negative."),
+            models.UniqueConstraint(
+                fields=["virtual_key", "provider"],
+                name="provider_access_once",
+                violation_error_message="This key has this provider.",
+            ),
+            models.CheckConstraint(
+                condition=Q(weight__gte=0),
+                name="provider_access_weight",
+                violation_error_message="The weight must not be negative.",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.virtual_key} on {self.provider}"
-
-

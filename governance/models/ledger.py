@@ -40,8 +40,12 @@ class LedgerEntry(models.Model):
             models.Index(fields=["customer_id", "occurred_at"], name="ledger_customer"),
             models.Index(fields=["team_id", "occurred_at"], name="ledger_team"),
             models.Index(fields=["virtual_key_id", "occurred_at"], name="ledger_key"),
-            models.Index(fields=["developer_id", "occurred_at"], name="ledger_developer", condition=Q(developer_id__isnull=False)),
-            models.Index(fields=["project_id", "occurred_at"], name="ledger_project", condition=Q(project_id__isnull=False)),
+            models.Index(
+                fields=["developer_id", "occurred_at"], name="ledger_developer", condition=Q(developer_id__isnull=False)
+            ),
+            models.Index(
+                fields=["project_id", "occurred_at"], name="ledger_project", condition=Q(project_id__isnull=False)
+            ),
             models.Index(fields=["request_id"], name="ledger_request"),
         ]
 

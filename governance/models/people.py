@@ -13,12 +13,28 @@ class Membership(models.Model):
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="memberships")
-    team = models.ForeignKey(Team, on_delete=models.CASCADE, null=True, blank=True, related_name="memberships", help_text="Leave empty for the whole customer.")
+    team = models.ForeignKey(
+        Team,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="memberships",
+        help_text="Leave empty for the whole customer.",
+    )
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "customer", "team"], name="membership_once", violation_error_message="This user has this membership."),
-            models.UniqueConstraint(fields=["user", "customer"], condition=models.Q(team__isnull=True), name="membership_whole_once", violation_error_message="This user has this membership."),
+            models.UniqueConstraint(
+                fields=["user", "customer", "team"],
+                name="membership_once",
+                violation_error_message="This user has this membership.",
+            ),
+            models.UniqueConstraint(
+                fields=["user", "customer"],
+                condition=models.Q(team__isnull=True),
+                name="membership_whole_once",
+                violation_error_message="This user has this membership.",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -29,8 +29,14 @@ class Price(models.Model):
     cache_read = _rate("cache read")
     cache_write_5m = _rate("cache write 5 min")
     cache_write_1h = _rate("cache write 1 h")
-    tiers = models.JSONField(default=list, blank=True, help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: strictly above, every token takes these rates.')
-    multipliers = models.JSONField(default=dict, blank=True, help_text='Factors of every token class: {"fast": "2", "us": "1.1", "batch": "0.5"}.')
+    tiers = models.JSONField(
+        default=list,
+        blank=True,
+        help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: strictly above, every token takes these rates.',
+    )
+    multipliers = models.JSONField(
+        default=dict, blank=True, help_text='Factors of every token class: {"fast": "2", "us": "1.1", "batch": "0.5"}.'
+    )
     web_search = models.DecimalField(max_digits=12, decimal_places=9, default=0, help_text="USD per search")
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True)
@@ -41,10 +47,22 @@ class Price(models.Model):
     class Meta:
         ordering = ["platform", "model_id", "-effective_from"]
         constraints = [
-            models.UniqueConstraint(fields=["platform", "model_id", "effective_from"], name="price_once", violation_error_message="This model has a price from this moment."),
+            models.UniqueConstraint(
+                fields=["platform", "model_id", "effective_from"],
+                name="price_once",
+                violation_error_message="This model has a price from this moment.",
+            ),
             models.CheckConstraint(
-                condition=models.Q(input__gte=0, output__gte=0, cache_read__gte=0, cache_write_5m__gte=0, cache_write_1h__gte=0, web_search__gte=0),
-                name="price_not_negative", violation_error_message="A rate must not be negative.",
+                condition=models.Q(
+                    input__gte=0,
+                    output__gte=0,
+                    cache_read__gte=0,
+                    cache_write_5m__gte=0,
+                    cache_write_1h__gte=0,
+                    web_search__gte=0,
+                ),
+                name="price_not_negative",
+                violation_error_message="A rate must not be negative.",
             ),
         ]
 
@@ -67,21 +85,36 @@ class PriceProposal(models.Model):
     current = models.ForeignKey(Price, on_delete=models.PROTECT, null=True, blank=True, related_name="proposals")
     effective_from = models.DateTimeField()
     proposed = models.JSONField(help_text="The fields of the price row that approval makes.")
-    changes = models.JSONField(default=list, help_text='[{"field": "input", "old": "5", "new": "4", "percent": "-20.00"}]')
+    changes = models.JSONField(
+        default=list, help_text='[{"field": "input", "old": "5", "new": "4", "percent": "-20.00"}]'
+    )
     source = models.CharField(max_length=300)
     version = models.CharField(max_length=64, blank=True)
     status = models.CharField(max_length=14, choices=Status.choices, default=Status.PENDING)
     created_at = models.DateTimeField(auto_now_add=True)
     decided_at = models.DateTimeField(null=True, blank=True)
-    decided_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     decision_note = models.CharField(max_length=300, blank=True)
-    price = models.ForeignKey(Price, on_delete=models.PROTECT, null=True, blank=True, related_name="+", help_text="The row that approval made.")
+    price = models.ForeignKey(
+        Price,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The row that approval made.",
+    )
 
     class Meta:
         ordering = ["-created_at", "model_id"]
         permissions = [("decide_priceproposal", "Can approve and reject price proposals")]
         constraints = [
-            models.UniqueConstraint(fields=["platform", "model_id"], condition=models.Q(status="pending"), name="price_proposal_pending_once"),
+            models.UniqueConstraint(
+                fields=["platform", "model_id"],
+                condition=models.Q(status="pending"),
+                name="price_proposal_pending_once",
+            ),
         ]
 
     def __str__(self) -> str:

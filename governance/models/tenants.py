@@ -33,33 +33,51 @@ class Customer(models.Model):
 
     name = models.CharField(max_length=120, help_text="As it appears on statements.")
     timezone = models.CharField(
-        "time zone", max_length=64, default="UTC", validators=[validate_timezone],
+        "time zone",
+        max_length=64,
+        default="UTC",
+        validators=[validate_timezone],
         help_text="Budgets and reports of this customer follow this zone, for example Europe/Berlin.",
     )
     currency_display = models.CharField(
-        max_length=3, default="USD", choices=[("USD", "US dollar")],
+        max_length=3,
+        default="USD",
+        choices=[("USD", "US dollar")],
         help_text="Providers bill in US dollars; every figure is shown in this currency.",
     )
     content_policy = models.CharField(
-        max_length=8, choices=ContentPolicy.choices, default=ContentPolicy.OFF,
+        max_length=8,
+        choices=ContentPolicy.choices,
+        default=ContentPolicy.OFF,
         help_text="Whether prompts and answers of this customer may ever be stored.",
     )
     unpriced_policy = models.CharField(
-        "models without a price", max_length=8, choices=UnpricedPolicy.choices, default=UnpricedPolicy.CHARGE,
+        "models without a price",
+        max_length=8,
+        choices=UnpricedPolicy.choices,
+        default=UnpricedPolicy.CHARGE,
         help_text="What happens to a request for a model that the price catalog does not know.",
     )
     contact = models.CharField(
-        "whom to ask", max_length=200, blank=True,
+        "whom to ask",
+        max_length=200,
+        blank=True,
         help_text="Shown to developers when a budget blocks them: a name, an e-mail address or a link.",
     )
-    is_active = models.BooleanField("active", default=True, help_text="Switch off to refuse every key of this customer.")
+    is_active = models.BooleanField(
+        "active", default=True, help_text="Switch off to refuse every key of this customer."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = CustomerQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]
-        constraints = [models.UniqueConstraint(Lower("name"), name="customer_name_once", violation_error_message="A customer of this name exists.")]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"), name="customer_name_once", violation_error_message="A customer of this name exists."
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -78,7 +96,14 @@ class Team(models.Model):
 
     class Meta:
         ordering = ["customer__name", "name"]
-        constraints = [models.UniqueConstraint("customer", Lower("name"), name="team_name_once", violation_error_message="This customer has a team of this name.")]
+        constraints = [
+            models.UniqueConstraint(
+                "customer",
+                Lower("name"),
+                name="team_name_once",
+                violation_error_message="This customer has a team of this name.",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.customer.name} / {self.name}"
@@ -88,10 +113,18 @@ class Project(models.Model):
     """What the money is spent for; chosen by header, key or working directory."""
 
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="projects")
-    team = models.ForeignKey(Team, on_delete=models.PROTECT, null=True, blank=True, related_name="projects", help_text="Leave empty where several teams work on it.")
+    team = models.ForeignKey(
+        Team,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="projects",
+        help_text="Leave empty where several teams work on it.",
+    )
     name = models.CharField(max_length=120)
     directories = models.JSONField(
-        default=list, blank=True,
+        default=list,
+        blank=True,
         help_text='Working directories that belong to it, as patterns: ["*/billing", "*/billing/*"]. A directory of the project\'s name always does.',
     )
     is_active = models.BooleanField("active", default=True)
@@ -101,7 +134,14 @@ class Project(models.Model):
 
     class Meta:
         ordering = ["customer__name", "name"]
-        constraints = [models.UniqueConstraint("customer", Lower("name"), name="project_name_once", violation_error_message="This customer has a project of this name.")]
+        constraints = [
+            models.UniqueConstraint(
+                "customer",
+                Lower("name"),
+                name="project_name_once",
+                violation_error_message="This customer has a project of this name.",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.customer.name} / {self.name}"
@@ -118,7 +158,11 @@ class Developer(models.Model):
     email = models.EmailField("e-mail")
     name = models.CharField(max_length=120, blank=True)
     user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="developer",
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="developer",
         help_text="The login of this person, where there is one.",
     )
     is_active = models.BooleanField("active", default=True, help_text="Switch off to refuse every key of this person.")
@@ -128,7 +172,14 @@ class Developer(models.Model):
 
     class Meta:
         ordering = ["email"]
-        constraints = [models.UniqueConstraint("customer", Lower("email"), name="developer_email_once", violation_error_message="This customer has a developer of this e-mail address.")]
+        constraints = [
+            models.UniqueConstraint(
+                "customer",
+                Lower("email"),
+                name="developer_email_once",
+                violation_error_message="This customer has a developer of this e-mail address.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name or self.email

@@ -88,7 +88,7 @@ def test_a_tool_writes_a_file_a_subagent_answers_and_the_session_goes_on(product
 
 _CACHED = "cache_read=59000 cache_write_5m=600 cache_write_1h=400"
 PRICED = {
-    "opus": "input_tokens=12345 output_tokens=678 cache_read=54321 cache_write_5m=777 cache_write_1h=333 web_searches=3",
+    "opus": "input_tokens=12345 output_tokens=678 cache_read=54321 cache_write_5m=77 cache_write_1h=33 web_searches=3",
     "sonnet": "input_tokens=4321 output_tokens=99 cache_read=11111 cache_write_5m=5 cache_write_1h=7 web_searches=1",
     "haiku-at-the-tier": f"input_tokens=40000 output_tokens=51 {_CACHED} web_searches=2",
     "haiku-above-it": f"input_tokens=40001 output_tokens=51 {_CACHED} web_searches=2",
