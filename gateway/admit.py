@@ -10,7 +10,11 @@ from gateway.providers import PROVIDERS
 from gateway.wire import tokens
 from governance.domain.access import Access, Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
+from governance.domain.pricing import PriceRow
 from governance.snapshot import applicable
+
+LARGEST_CONTEXT = 1_000_000
+"""Tokens of the longest prompt that any Claude model takes."""
 
 
 def admit(exchange: Exchange, grant: Grant, model: str) -> None:
@@ -22,8 +26,11 @@ def admit(exchange: Exchange, grant: Grant, model: str) -> None:
 
 
 def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
-    """Add a hold on these allowances to the exchange, or return the one that has no room."""
-    if not allowances:
+    """Add a hold on these allowances to the exchange, or return the one that has no room.
+
+    What is free by definition holds nothing and is never limited.
+    """
+    if not allowances or not exchange.billable:
         return None
     if not exchange.worst_nano_usd and any(a.enforcement is Enforcement.HARD for a in allowances):
         exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
@@ -63,7 +70,7 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> 
     for access in candidates:
         platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
         row = prices.find(platform, model, at)
-        context = (row.context_tokens if row else None) or 1_000_000
+        context = _context_tokens(row)
         output = peek.max_tokens or (row.max_output_tokens if row else None) or 128_000
         prompt = context if bound.open_ended else min(bound.tokens, context)
         ceiling = prices.ceiling(
@@ -78,3 +85,11 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> 
         )
         worst = max(worst, ceiling)
     return worst
+
+
+def _context_tokens(row: PriceRow | None) -> int:
+    """The longest prompt of a model. A tier that begins where its listed window ends tells of a longer one on request."""
+    listed = row.context_tokens if row else None
+    if row is None or listed is None or any(tier.above_prompt_tokens >= listed for tier in row.tiers):
+        return LARGEST_CONTEXT
+    return listed

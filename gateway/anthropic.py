@@ -6,7 +6,7 @@ import json
 
 from gateway import errors, pipeline, settle
 from gateway.authenticate import authenticate
-from gateway.authorize import allowed_models
+from gateway.authorize import allowed_models, check_address
 from gateway.exchange import Exchange, Receive, Scope, Send
 from gateway.runtime import Gateway, current
 
@@ -57,7 +57,9 @@ async def _models(exchange: Exchange) -> None:
     """`GET /v1/models`: the models of the catalog that this key may use."""
     exchange.billable = False
     exchange.record.request_class = "models"
-    ids = allowed_models(authenticate(exchange), exchange)
+    grant = authenticate(exchange)
+    check_address(exchange, grant)
+    ids = allowed_models(grant, exchange)
     data = [
         {
             "type": "model",

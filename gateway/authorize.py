@@ -11,8 +11,7 @@ from governance.snapshot import Snapshot
 
 def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
     """Set the exchange's candidates: the providers that the key may use for the model."""
-    if not address_allowed(grant.networks, exchange.record.client_ip):
-        raise errors.address_not_allowed(exchange.record.client_ip)
+    check_address(exchange, grant)
     accesses = accesses_of(grant, exchange.snapshot)
     candidates = tuple(access for access in accesses if matches(access.models, model))
     if not matches(grant.models, model) or (accesses and not candidates):
@@ -23,6 +22,12 @@ def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
     if grant.refuse_unpriced and not any(_priced(exchange, access, model) for access in candidates):
         raise errors.model_unpriced(model)
     exchange.candidates = candidates
+
+
+def check_address(exchange: Exchange, grant: Grant) -> None:
+    """Refuse a client outside of the key's networks."""
+    if not address_allowed(grant.networks, exchange.record.client_ip):
+        raise errors.address_not_allowed(exchange.record.client_ip)
 
 
 def accesses_of(grant: Grant, snapshot: Snapshot) -> tuple[Access, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gateway import errors
 from gateway.admit import take
@@ -16,12 +16,16 @@ from governance.snapshot import CredentialConfig, ProviderConfig, applicable
 
 
 def route(exchange: Exchange, grant: Grant, model: str) -> None:
-    """Set the exchange's targets. The first provider whose own allowances have room is held; the others follow it."""
+    """Set the exchange's targets. The first usable provider whose own allowances have room is held; others follow it."""
     refusal: Exhausted | None = None
     targets: list[Target] = []
     seed = exchange.record.session_id or exchange.record.id
     held = False
     for access in _ordered(exchange, seed):
+        provider = exchange.snapshot.providers[access.provider_id]
+        credentials = _credentials(provider, seed)
+        if not credentials:
+            continue
         if not held:
             refusal = take(exchange, applicable(access.allowances, model), model) if exchange.billable else None
             if refusal is not None:
@@ -30,8 +34,7 @@ def route(exchange: Exchange, grant: Grant, model: str) -> None:
         elif access.allowances and exchange.billable:
             # Its allowances are not held: it would have to be admitted on its own.
             continue
-        provider = exchange.snapshot.providers[access.provider_id]
-        targets += [Target(provider, credential, access) for credential in _credentials(provider, seed)]
+        targets += [Target(provider, credential, access) for credential in credentials]
     if not targets:
         if refusal is not None:
             raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
@@ -59,7 +62,7 @@ def _ordered(exchange: Exchange, seed: str) -> list[Access]:
     )
 
 
-def _credentials(provider: ProviderConfig, seed: str) -> Iterable[CredentialConfig]:
+def _credentials(provider: ProviderConfig, seed: str) -> Sequence[CredentialConfig]:
     usable = [credential for credential in provider.credentials if not credential.problem]
     if not PROVIDERS[provider.kind].needs_credential:
         return usable[:1] or [CredentialConfig("none", 1.0, "")]

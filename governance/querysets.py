@@ -18,7 +18,7 @@ def scope_filter(user: Any, *, customer: str, team: str | None) -> Q | None:
     """A filter over the paths to a row's customer and team; None means no restriction.
 
     A membership of a whole customer shows every row of it; a membership of a team shows the rows of that team only.
-    Where `team` is None the row belongs to a customer as a whole and a team membership shows it when the customer matches.
+    Where `team` is None the row belongs to a customer as a whole: a team membership shows it when the customer matches.
     """
     if not user.is_authenticated or not user.is_active:
         return Q(pk__in=[])

@@ -154,7 +154,7 @@ class HourlyUsage(models.Model):
 
 
 class ChangedHour(models.Model):
-    """An hour whose rows changed since its roll-up; written in the transaction of the change, so none is ever missed."""
+    """An hour whose rows changed since its roll-up; written in the transaction of the change, so none is missed."""
 
     hour = models.DateTimeField(primary_key=True, help_text="Start of the hour, UTC.")
     token = models.CharField(

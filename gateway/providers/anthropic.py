@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.providers.base import UpstreamRequest, Verdict
-from gateway.wire.headers import Headers, forwardable
+from gateway.wire.headers import Headers, forwardable, forwardable_query
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -38,6 +38,7 @@ class Anthropic:
         body: bytes,
     ) -> UpstreamRequest:
         base = provider.base_url or DEFAULT_URL
+        query = forwardable_query(query)
         suffix = f"?{query.decode('latin-1')}" if query else ""
         sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in forwardable(headers)]
         if credential.secret.startswith("sk-ant-oat"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """As ASGI gives them: names in lower case, values in latin-1."""
@@ -35,6 +36,7 @@ _NOT_FORWARDED: Final = _HOP_BY_HOP | {
     b"x-real-ip",
 }
 _NOT_FORWARDED_PREFIXES: Final = (b"x-comptroller-", b"x-forwarded-")
+_VIRTUAL_KEY: Final = b"sk-cmp-"
 
 _NOT_RELAYED: Final = _HOP_BY_HOP | {
     b"alt-svc",
@@ -71,11 +73,6 @@ class Headers:
         value = self._first.get(name)
         return None if value is None else value.decode("latin-1").strip()
 
-    def getlist(self, name: str) -> list[str]:
-        """Every value, in order."""
-        wanted = name.encode("latin-1")
-        return [value.decode("latin-1").strip() for key, value in self.raw if key == wanted]
-
 
 def secret_from(headers: Headers) -> str | None:
     """The secret a client presents: `x-comptroller-key` wins, then `Authorization: Bearer`, then `x-api-key`."""
@@ -90,35 +87,44 @@ def secret_from(headers: Headers) -> str | None:
 def forwardable(headers: Headers) -> list[tuple[bytes, bytes]]:
     """The headers of a request that a provider may see, in order; the provider adds its host and its credential.
 
-    Gone are every credential of the client, what belongs to one connection, what tells where the client sits, and our
-    own. `accept-encoding` becomes `identity`: the answer is relayed byte for byte and its usage read on the way, which
-    a compressed body would hide; every client understands a body that is not compressed.
+    Gone are every credential of the client, also a virtual key in a header that is not meant for it, what belongs to
+    one connection, what tells where the client sits, and our own. `accept-encoding` becomes `identity`: the answer is
+    relayed byte for byte and its usage read on the way, which a compressed body would hide; every client understands a
+    body that is not compressed.
     """
     named = _named_by_connection(headers.raw)
     kept = [
         (name, value)
         for name, value in headers.raw
-        if name not in _NOT_FORWARDED and name not in named and not name.startswith(_NOT_FORWARDED_PREFIXES)
+        if name not in _NOT_FORWARDED
+        and name not in named
+        and not name.startswith(_NOT_FORWARDED_PREFIXES)
+        and _VIRTUAL_KEY not in value
     ]
     kept.append((b"accept-encoding", b"identity"))
     return kept
 
 
-def relayable(headers: RawHeaders, *, keep_length: bool = False) -> list[tuple[bytes, bytes]]:
+def forwardable_query(query: bytes) -> bytes:
+    """The query of a request as a provider may see it: as it came, but for parameters that hold a virtual key."""
+    if _VIRTUAL_KEY not in unquote_to_bytes(query):
+        return query
+    return b"&".join(pair for pair in query.split(b"&") if _VIRTUAL_KEY not in unquote_to_bytes(pair))
+
+
+def relayable(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     """The headers of a provider's answer that the client may see, names in lower case, in order.
 
     Gone are the provider's limits and retry hints, which are about our account, its `request-id`, which ours replaces,
     cookies, what speaks for its host (`alt-svc`, HSTS) and what our server writes itself. `content-encoding` stays with
-    the bytes it describes. `keep_length`: the body is passed on unchanged and whole.
+    the bytes it describes.
     """
     lowered = [(name.lower(), value) for name, value in headers]
     named = _named_by_connection(lowered)
     return [
         (name, value)
         for name, value in lowered
-        if (name not in _NOT_RELAYED or (keep_length and name == b"content-length"))
-        and name not in named
-        and not name.startswith(_NOT_RELAYED_PREFIXES)
+        if name not in _NOT_RELAYED and name not in named and not name.startswith(_NOT_RELAYED_PREFIXES)
     ]
 
 

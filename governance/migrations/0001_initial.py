@@ -170,7 +170,7 @@ class Migration(migrations.Migration):
                 ('cache_read', models.DecimalField(decimal_places=9, help_text='USD per million tokens', max_digits=15, verbose_name='cache read')),
                 ('cache_write_5m', models.DecimalField(decimal_places=9, help_text='USD per million tokens', max_digits=15, verbose_name='cache write 5 min')),
                 ('cache_write_1h', models.DecimalField(decimal_places=9, help_text='USD per million tokens', max_digits=15, verbose_name='cache write 1 h')),
-                ('tiers', models.JSONField(blank=True, default=list, help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: strictly above, every token takes these rates.')),
+                ('tiers', models.JSONField(blank=True, default=list, help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: above it every token takes these rates.')),
                 ('multipliers', models.JSONField(blank=True, default=dict, help_text='Factors of every token class: {"fast": "2", "us": "1.1", "batch": "0.5"}.')),
                 ('web_search', models.DecimalField(decimal_places=9, default=0, help_text='USD per search', max_digits=12)),
                 ('context_tokens', models.PositiveIntegerField(blank=True, null=True)),

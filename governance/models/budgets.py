@@ -55,14 +55,14 @@ class ScopedLimit(models.Model):
     class Meta:
         abstract = True
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.fill_tenancy()
+        super().save(*args, **kwargs)
+
     @property
     def target(self) -> Any:
         """The customer, team, project, developer, key or provider access that is limited."""
         return getattr(self, self.scope)
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.fill_tenancy()
-        super().save(*args, **kwargs)
 
     def fill_tenancy(self) -> None:
         """Set `customer` and `team` from the target."""

@@ -90,7 +90,7 @@ class VirtualKey(models.Model):
 
 
 class KeySecret(models.Model):
-    """One secret of a key: its public id and the digest of the whole under the pepper. The secret itself is stored nowhere."""
+    """One secret of a key: its public id and the digest of the whole under the pepper; the secret is stored nowhere."""
 
     virtual_key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, related_name="secrets")
     public_id = models.CharField(max_length=8, unique=True)
@@ -108,7 +108,7 @@ class KeySecret(models.Model):
 
 
 class KeyActivity(models.Model):
-    """When a key was last used. A table of its own: it changes all day and must not look like a change of configuration."""
+    """When a key was last used. A table of its own: what changes all day is no change of the configuration."""
 
     virtual_key = models.OneToOneField(VirtualKey, on_delete=models.CASCADE, primary_key=True, related_name="activity")
     last_used_at = models.DateTimeField()
@@ -119,7 +119,7 @@ class KeyActivity(models.Model):
 
 
 class ProviderAccess(models.Model):
-    """A provider that a key may use, for which models, with which share. A key without any may use every active provider."""
+    """A provider that a key may use, for which models, with which share. A key without any may use them all."""
 
     virtual_key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, related_name="accesses")
     provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="accesses")

@@ -13,7 +13,7 @@ def _rate(label: str, **options: Any) -> models.DecimalField[Any, Any]:
 
 
 class Price(models.Model):
-    """Rates of one model on one platform from a date on. A row that was used is never edited: a change is a later row."""
+    """Rates of one model on one platform from a date on. A used row is never edited: a change is a later row."""
 
     class Platform(models.TextChoices):
         ANTHROPIC = "anthropic", "Anthropic API"
@@ -32,7 +32,7 @@ class Price(models.Model):
     tiers = models.JSONField(
         default=list,
         blank=True,
-        help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: strictly above, every token takes these rates.',
+        help_text='[{"above_prompt_tokens": 100000, "input": "0.5", …}]: above it every token takes these rates.',
     )
     multipliers = models.JSONField(
         default=dict, blank=True, help_text='Factors of every token class: {"fast": "2", "us": "1.1", "batch": "0.5"}.'

@@ -125,7 +125,8 @@ class Project(models.Model):
     directories = models.JSONField(
         default=list,
         blank=True,
-        help_text='Working directories that belong to it, as patterns: ["*/billing", "*/billing/*"]. A directory of the project\'s name always does.',
+        help_text='Working directories that belong to it, as patterns: ["*/billing", "*/billing/*"]. '
+        "A directory of the project's name always does.",
     )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)

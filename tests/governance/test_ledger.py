@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,10 +19,10 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def key() -> Iterator[VirtualKey]:
+def key() -> VirtualKey:
     customer = Customer.objects.create(name="Acme", timezone="Europe/Berlin")
     team = Team.objects.create(customer=customer, name="Core")
-    yield VirtualKey.objects.create(team=team, name="ada")
+    return VirtualKey.objects.create(team=team, name="ada")
 
 
 def posting(key: VirtualKey, amount: int, at: datetime = NOW, model: str = "claude-opus-5-5") -> Posting:
