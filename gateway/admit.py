@@ -88,7 +88,7 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> 
 
 
 def _context_tokens(row: PriceRow | None) -> int:
-    """The longest prompt of a model. A tier that begins where its listed window ends tells of a longer one on request."""
+    """The longest prompt of a model. A tier that begins where the listed window ends tells of a longer one."""
     listed = row.context_tokens if row else None
     if row is None or listed is None or any(tier.above_prompt_tokens >= listed for tier in row.tiers):
         return LARGEST_CONTEXT

@@ -16,7 +16,7 @@ from governance.snapshot import CredentialConfig, ProviderConfig, applicable
 
 
 def route(exchange: Exchange, grant: Grant, model: str) -> None:
-    """Set the exchange's targets. The first usable provider whose own allowances have room is held; others follow it."""
+    """Set the targets. The first usable provider whose own allowances have room is held; the others follow it."""
     refusal: Exhausted | None = None
     targets: list[Target] = []
     seed = exchange.record.session_id or exchange.record.id

@@ -1,0 +1,92 @@
+"""Admission and routing over values: what is held, at which worst case, and on which provider."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.admit import take, worst_case
+from gateway.exchange import Exchange
+from gateway.route import route
+from gateway.wire.peek import peek
+from governance.domain.access import Access, Grant
+from governance.domain.allowance import Allowance, Book, Enforcement, Exhausted, Unit
+from governance.domain.pricing import PriceBook, PriceRow, Rates, Tier
+from governance.snapshot import EMPTY, CredentialConfig, ProviderConfig, Snapshot
+
+MODEL = "claude-sonnet-4-5"
+GRANT = Grant(1, "ada-laptop", 1, "Acme", 1, "Core")
+RATES = Rates(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"), Decimal(6))
+LONG = Rates(Decimal(6), Decimal("22.5"), Decimal("0.6"), Decimal("7.5"), Decimal(12))
+
+
+def provider(number: int, *, problem: str = "") -> ProviderConfig:
+    credential = CredentialConfig("main", 1.0, "" if problem else "sk-ant-x", problem)
+    return ProviderConfig(number, f"p{number}", "anthropic", "https://p.test", number, (credential,))
+
+
+def one_request(key: str = "rate:1") -> Allowance:
+    return Allowance(key, 1, Unit.REQUESTS, 1, "provider_access", "ada", "ada", seconds=86_400)
+
+
+def exchange(
+    *accesses: Access, providers: tuple[ProviderConfig, ...] = (provider(1),), content: str = "hi", **row: Any
+) -> Exchange:
+    book = PriceBook([PriceRow(1, "anthropic", MODEL, datetime(2025, 1, 1, tzinfo=UTC), RATES, **row)])
+    snapshot = Snapshot(1, {}, {p.id: p for p in providers}, {}, {}, book, {}, EMPTY.figures)
+    gateway: Any = SimpleNamespace(book=Book(), snapshot=snapshot)
+
+    async def unused(*_: Any) -> Any:
+        raise AssertionError("admission reads and sends nothing")
+
+    made = Exchange.open(gateway, {"headers": []}, unused, unused, "/v1/messages")
+    made.body = json.dumps(
+        {"model": MODEL, "max_tokens": 1000, "messages": [{"role": "user", "content": content}]}
+    ).encode()
+    made.peek = peek(made.body)
+    made.candidates = accesses
+    return made
+
+
+def test_the_worst_case_of_a_long_prompt_is_not_cut_at_a_window_that_a_beta_widens() -> None:
+    tiers = (Tier(200_000, LONG),)
+    long = exchange(Access(1, 1), content="x" * 500_000, tiers=tiers, context_tokens=200_000)
+    # Every byte a token, at the dearest class of the dearest tier: 500,000 x $7.50 and 1,000 x $22.50 a million.
+    assert worst_case(long, long.candidates, MODEL) > 500_000 * 7_500 + 1_000 * 22_500
+    plain = exchange(Access(1, 1), content="x" * 500_000, context_tokens=200_000)
+    assert worst_case(plain, plain.candidates, MODEL) < 300_000 * 2 * 7_500
+
+
+def test_counting_tokens_takes_nothing_from_a_limit_and_is_not_refused_by_one() -> None:
+    access = Access(1, 1, allowances=(one_request(),))
+    model_call = exchange(access)
+    route(model_call, GRANT, MODEL)
+    assert isinstance(take(model_call, access.allowances, MODEL), Exhausted)
+    counting = exchange(access)
+    counting.gateway.book = model_call.gateway.book
+    counting.billable = False
+    route(counting, GRANT, MODEL)
+    assert counting.holds == []
+    assert [target.provider.id for target in counting.targets] == [1]
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_provider_that_cannot_be_called_is_not_held(limited: bool) -> None:
+    broken = Access(1, 1, allowances=(one_request("rate:1"),))
+    works = Access(2, 2, allowances=(one_request("rate:2"),) if limited else ())
+    made = exchange(broken, works, providers=(provider(1, problem="no secret is stored"), provider(2)))
+    route(made, GRANT, MODEL)
+    assert [target.provider.id for target in made.targets] == [2]
+    assert [a.key for hold in made.holds for a in hold.allowances] == (["rate:2"] if limited else [])
+
+
+def test_a_hard_budget_holds_the_worst_case() -> None:
+    budget = Allowance("budget:1", 1, Unit.USD, 10**12, "team", "Core", "Core", Enforcement.HARD)
+    made = exchange(Access(1, 1))
+    assert take(made, [budget], MODEL) is None
+    assert made.gateway.book.held_total() == made.worst_nano_usd > 1_000 * 15_000
