@@ -223,6 +223,8 @@ def test_models_and_addresses_that_are_not_allowed(product: Product) -> None:
         assert time.monotonic() < deadline
     assert answer.status_code == 403
     assert "127.0.0.1" in answer.json()["error"]["message"]
+    listed = httpx.get(f"{product.base_url}/v1/models", headers=product.headers("addresses"), timeout=20)
+    assert (listed.status_code, listed.json()["error"]["type"]) == (403, "permission_error")
 
 
 def test_a_model_without_a_price_is_charged_dearly_and_marked(product: Product) -> None:
