@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from governance import ledger
@@ -33,6 +34,7 @@ from governance.models import (
     RateLimit,
     VirtualKey,
 )
+from governance.validators import validate_secret_env
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -158,9 +160,11 @@ def _secrets(
         key.pk: _grant(key, tuple(accesses.get(key.pk, ())), by_target, projects)
         for key in VirtualKey.objects.select_related("team__customer", "developer").iterator(chunk_size=5000)
     }
+    # A key issued between the two reads raised the version: the next load has it.
     return {
         secret.public_id: SecretGrant(secret.digest, grants[secret.virtual_key_id], secret.valid_until)
         for secret in KeySecret.objects.iterator(chunk_size=5000)
+        if secret.virtual_key_id in grants
     }
 
 
@@ -225,7 +229,11 @@ def _providers() -> dict[int, ProviderConfig]:
 def _secret_of(credential: ProviderCredential) -> tuple[str, str]:
     """(secret, problem). The named environment variable (or NAME_FILE) wins over a stored secret."""
     name = credential.secret_env
-    if name and (value := os.environ.get(name)):
+    try:
+        validate_secret_env(name)
+    except ValidationError as error:
+        return "", error.messages[0]
+    if name and (value := os.environ.get(name, "").strip()):
         return value, ""
     if name and (path := os.environ.get(f"{name}_FILE")):
         try:

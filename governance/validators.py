@@ -49,3 +49,11 @@ def validate_base_url(value: str) -> None:
         raise ValidationError("Give an address that starts with https:// (or http:// for a local server).")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValidationError("The address must not carry a user name, password, query or fragment.")
+
+
+def validate_secret_env(value: str) -> None:
+    """The variable is sent to the provider's address: one of the gateway's own secrets must not leave that way."""
+    if value and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValidationError(f"{value!r} is not the name of an environment variable.")
+    if value.startswith(("COMPTROLLER_", "DJANGO_")) or value in {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"}:
+        raise ValidationError(f"{value} is a setting of the gateway, not a provider's secret. Name another variable.")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
 from governance.encryption import EncryptedTextField
-from governance.validators import validate_base_url
+from governance.validators import validate_base_url, validate_secret_env
 
 
 class Provider(models.Model):
@@ -81,3 +82,9 @@ class ProviderCredential(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider.name}/{self.name}"
+
+    def clean(self) -> None:
+        try:
+            validate_secret_env(self.secret_env)
+        except ValidationError as error:
+            raise ValidationError({"secret_env": error}) from None
