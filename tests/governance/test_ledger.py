@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -107,6 +108,21 @@ def test_a_rolling_budget_forgets_by_time(key: VirtualKey) -> None:
     assert settled(budget) == 7
     assert settled(budget, NOW + timedelta(days=2)) == 4
     assert not BudgetWindow.objects.filter(budget=budget).exists()
+
+
+def test_idle_budgets_are_summed_together(key: VirtualKey, django_assert_max_num_queries: Any) -> None:
+    keys = [VirtualKey.objects.create(team=key.team, name=f"k{number}") for number in range(20)]
+    budgets = {
+        each.pk: Budget.objects.create(scope="virtual_key", virtual_key=each, limit_nano_usd=USD, **values)
+        for number, each in enumerate(keys)
+        for values in [{}, {"model_patterns": ["claude-opus-*"]}, {"period": "day", "rolling": 7}][number % 3 :][:1]
+    }
+    post(*(posting(each, number, model="claude-opus-5-5") for number, each in enumerate(keys)), posting(keys[1], 100))
+    post(posting(keys[1], 7, model="claude-haiku-5-5"), posting(keys[2], 7, at=NOW - timedelta(days=8)))
+    BudgetWindow.objects.all().delete()
+    with django_assert_max_num_queries(6):
+        figures = ledger.figures(NOW)
+    assert [figures[budgets[each.pk].pk].settled for each in keys] == [0, 101, *range(2, 20)]
 
 
 def test_windows_can_be_made_anew_from_the_ledger(key: VirtualKey) -> None:
