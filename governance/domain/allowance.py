@@ -160,7 +160,8 @@ class Book:
         """Count what a request used, in the window in which it started."""
         for allowance in allowances:
             state = self._state(allowance, occurred_at)
-            if occurred_at < state.starts_at:
+            if occurred_at < state.starts_at or state.allowance.definition != allowance.definition:
+                # Another window, or a definition that the ledger may never post it under: it would stay unposted.
                 continue
             if allowance.unit is Unit.USD:
                 state.unposted += nano_usd
@@ -220,6 +221,10 @@ class Book:
         """(used, held) at this moment, in the allowance's unit."""
         state = self._state(allowance, now)
         return state.used, state.held
+
+    def resets_at(self, allowance: Allowance, now: datetime) -> datetime | None:
+        """When the window ends; None where it has no end of its own (lifetime, rolling)."""
+        return self._state(allowance, now).ends_at
 
     def held_by_budget(self) -> dict[int, int]:
         """Nano-dollars that running requests hold, by budget id. Safe to call from another thread."""

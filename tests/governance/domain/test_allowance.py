@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,6 +128,16 @@ def test_a_changed_limit_keeps_what_was_counted() -> None:
     book.configure([raised], {}, NOW)
     admitted(book.admit([raised], NOW, 0))
     assert book.figures(raised, NOW) == (USD, 0)
+
+
+def test_a_charge_of_a_former_definition_does_not_stay_unposted() -> None:
+    book, opus = Book(), budget(USD)
+    sonnet = replace(opus, models=("claude-sonnet-*",), definition="d2")
+    hold = admitted(book.admit([opus], NOW, 0))
+    book.configure([sonnet], {}, NOW)  # changed while a request runs that counts no longer
+    book.charge([opus], NOW, USD, 0)
+    book.release(hold)
+    assert book.figures(sonnet, NOW) == (0, 0)
 
 
 def test_observe_never_refuses() -> None:
