@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from gateway import errors, settle
+from gateway import errors, settle, standing
 from gateway.errors import Refused
 from gateway.exchange import Attempt, Exchange, Target
 from gateway.providers import PROVIDERS
@@ -183,7 +183,7 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
             raise errors.provider_failed(f"The provider {name} answered something that is not a message.")
     settle.finish(exchange, "success", response.status)
     length = (b"content-length", str(len(body)).encode())
-    headers = [*relayable(response.headers), length, *settle.cost_headers(exchange)]
+    headers = [*relayable(response.headers), length, *settle.cost_headers(exchange), *standing.headers(exchange)]
     await _start(exchange, response.status, headers, body)
 
 
@@ -204,7 +204,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         )
         raise _TryNext(refusal, same_target=False)
     if exchange.answered_status is None:
-        await exchange.start(response.status, relayable(response.headers))
+        await exchange.start(response.status, [*relayable(response.headers), *standing.headers(exchange)])
     gateway = exchange.gateway
     gateway.stream_started()
     exchange.on_client_gone = lambda: gateway.give_up_later(response)

@@ -63,6 +63,33 @@ def test_a_used_up_budget_is_refused_with_everything_the_client_needs(product: P
     assert (row["status"], row["error_type"], row["cost_nano_usd"]) == ("refused", "billing_error", 0)
 
 
+def test_a_key_with_a_budget_sees_where_it_stands(product: Product) -> None:
+    _setup(product, "standing", budgets=[{"limit_usd": "0.40", "period": "month"}])
+    _setup(product, "unlimited")
+
+    def told(key: str, **how: Any) -> dict[str, str]:
+        prefix = "anthropic-ratelimit-unified-"
+        headers = product.post(PRICE, key=key, **how).headers
+        return {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
+
+    first = told("standing")
+    assert (first["status"], first["overage-status"], first["representative-claim"]) == (
+        "allowed",
+        "allowed",
+        "overage",
+    )
+    assert int(first["reset"]) == int(first["overage-reset"]) > datetime.now(UTC).timestamp()
+    assert "overage-surpassed-threshold" not in first
+    # A stream's headers leave before its cost is known; those of a whole answer count it.
+    second, third = told("standing", stream=True), told("standing")
+    assert (second["overage-status"], second["overage-utilization"]) == ("allowed", "0.25")
+    assert (third["status"], third["overage-utilization"]) == ("allowed_warning", "0.75")
+    fourth = told("standing", stream=True)
+    assert (fourth["status"], fourth["overage-utilization"]) == ("allowed_warning", "0.75")
+    assert fourth["overage-surpassed-threshold"] == "0.75"
+    assert told("unlimited") == {}
+
+
 def test_a_hundred_at_once_never_start_after_the_limit(product: Product) -> None:
     """Room for ten: whatever the interleaving, nothing is admitted once settled spend has reached the limit."""
     _setup(product, "hundred", budgets=[{"limit_usd": "1.00", "period": "day"}])
