@@ -26,11 +26,8 @@ def admit(exchange: Exchange, grant: Grant, model: str) -> None:
 
 
 def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
-    """Add a hold on these allowances to the exchange, or return the one that has no room.
-
-    What is free by definition holds nothing and is never limited.
-    """
-    if not allowances or not exchange.billable:
+    """Add a hold on these allowances to the exchange, or return the one that has no room."""
+    if not allowances:
         return None
     if not exchange.worst_nano_usd and any(a.enforcement is Enforcement.HARD for a in allowances):
         exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
