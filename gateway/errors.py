@@ -28,6 +28,8 @@ class Answer:
     message: str
     headers: HeaderList = ()
     refusal: bool = True
+    repeats: bool = False
+    """The client sends the same request again although nothing will change: its repeats are one event in the log."""
 
     def body(self, request_id: str) -> bytes:
         return json.dumps(
@@ -118,6 +120,7 @@ def model_not_allowed(model: str, allowed: list[str], grant: Grant) -> Refused:
             "invalid_request_error",
             f"The model {model!r} is not allowed for the virtual key {grant.key_name!r}. Allowed: {names}. "
             f"Choose one with /model. {_ask(grant, 'another')}",
+            repeats=True,
         )
     )
 
@@ -284,7 +287,6 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
     message = f"{what} {_reset(cause)} {_ask(grant, 'a higher limit')}"
     headers: list[tuple[bytes, bytes]] = [
         *NO_RETRY,
-        (b"retry-after", str(cause.retry_after).encode()),
         (b"anthropic-ratelimit-unified-status", b"rejected"),
         (b"anthropic-ratelimit-unified-overage-utilization", b"1"),
         (b"anthropic-ratelimit-unified-overage-surpassed-threshold", b"1"),
@@ -294,6 +296,7 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
     if cause.resets_at is not None:
         stamp = str(int(cause.resets_at.timestamp())).encode()
         headers += [
+            (b"retry-after", str(cause.retry_after).encode()),
             (b"anthropic-ratelimit-unified-reset", stamp),
             (b"anthropic-ratelimit-unified-overage-reset", stamp),
         ]

@@ -93,6 +93,8 @@ class Exchange:
     first_content: float | None = None
     client_gone: bool = False
     on_client_gone: Callable[[], None] | None = None
+    recorded: bool = True
+    """False for the repeat of a request whose refusal is in the log already."""
     finished: bool = False
     _timer: asyncio.TimerHandle | None = None
     _watcher: asyncio.Task[None] | None = None
@@ -146,9 +148,13 @@ class Exchange:
         while (await self.receive())["type"] != "http.disconnect":
             pass
         if not self.finished:
-            self.client_gone = True
-            if self.on_client_gone is not None:
-                self.on_client_gone()
+            self.leave()
+
+    def leave(self) -> None:
+        """The client is gone, or takes no byte any more: nothing is sent from now on."""
+        self.client_gone = True
+        if self.on_client_gone is not None:
+            self.on_client_gone()
 
     def watch(self) -> None:
         """Watch for the client's leave from a moment on: most answers end before and need no task for it."""

@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from gateway import errors, settle, standing
 from gateway.errors import Refused
 from gateway.exchange import Attempt, Exchange, Target
+from gateway.pinger import Pinger
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Verdict
-from gateway.upstream import Unanswered, UpstreamError, UpstreamResponse
+from gateway.upstream import TimedOut, Unanswered, UpstreamError, UpstreamResponse
 from gateway.wire import sse
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
@@ -24,13 +27,10 @@ from gateway.wire.usage import Meter, Metered
 
 log = logging.getLogger(__name__)
 
-PING_SECONDS = 15.0
-"""A stream that is silent for so long gets a ping: the client gives up after 300 s without one."""
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 RETRY_DELAYS = (0.3, 1.0)
 """Seconds before a single target is tried again after it was overloaded, failed or could not be reached."""
-_STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
 
 class _TryNext(Exception):
@@ -45,7 +45,7 @@ class _TryNext(Exception):
 
 async def forward(exchange: Exchange) -> None:
     """Answer the client from the first target that works. Raises Refused where none does."""
-    pinger = _Pinger(exchange)
+    pinger = Pinger(exchange)
     failure: _TryNext | None = None
     try:
         for target, delay in _tries(exchange.targets):
@@ -73,7 +73,7 @@ def _tries(targets: Sequence[Target]) -> Iterator[tuple[Target, float]]:
             yield targets[0], delay
 
 
-async def _attempt(exchange: Exchange, target: Target, pinger: _Pinger) -> None:
+async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
     provider = PROVIDERS[target.provider.kind]
     attempt = Attempt(target, provider.platform, time.monotonic())
     exchange.attempts.append(attempt)
@@ -89,12 +89,21 @@ async def _attempt(exchange: Exchange, target: Target, pinger: _Pinger) -> None:
     try:
         response = await exchange.gateway.upstream.open(request)
     except UpstreamError as error:
-        _ended(exchange, attempt, str(error))
+        if isinstance(error, TimedOut):
+            # It had the whole request and may have worked on it: unknown is never zero.
+            attempt.metered = Metered()
+        _ended(exchange, attempt, f"{error} {error.detail}".strip())
         refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
         raise _TryNext(refusal, same_target=isinstance(error, Unanswered)) from None
+    except asyncio.CancelledError:
+        attempt.metered = Metered()
+        _ended(exchange, attempt, "cut off by the gateway's stop")
+        raise
     attempt.status = response.status
     attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
     try:
+        if 200 <= response.status < 300:
+            exchange.gateway.credential_accepted(target)
         if not 200 <= response.status < 300:
             await _provider_error(exchange, attempt, response)
         elif response.content_type == "text/event-stream":
@@ -110,6 +119,11 @@ async def _attempt(exchange: Exchange, target: Target, pinger: _Pinger) -> None:
                 ),
                 same_target=False,
             )
+    except asyncio.CancelledError:
+        if not attempt.ended:
+            attempt.metered = attempt.metered or Metered()
+            _ended(exchange, attempt, "cut off by the gateway's stop")
+        raise
     finally:
         exchange.on_client_gone = None
         response.close()
@@ -131,7 +145,7 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             exchange.record.error_type = settle.error_type(body)
             settle.finish(exchange, "error", response.status)
             headers = [*relayable(response.headers), (b"content-length", str(len(body)).encode())]
-            await _start(exchange, response.status, headers, body)
+            await _send_whole(exchange, response.status, headers, body, name)
         case Verdict.RATE_LIMITED:
             retry_after = response.header(b"retry-after") or b""
             message = f"The provider {name} limits this organisation's requests. Waiting helps."
@@ -153,13 +167,18 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             raise _TryNext(refusal, same_target=response.status in {500, 502, 503, 504})
 
 
-async def _start(exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:
-    """Answer with a whole body, or, where pings already opened a stream, with an error event that carries it."""
+async def _send_whole(
+    exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, name: str
+) -> None:
+    """Answer with a whole body. Where pings opened a stream already, its end is an error event instead."""
     if exchange.answered_status is None:
         await exchange.start(status, headers)
         await exchange.end(body)
+    elif status >= 400:
+        # One line: a line end inside would end the event.
+        await exchange.end(sse.encode("error", msgspec.json.format(body, indent=-1)))
     else:
-        await exchange.end(sse.encode("error", body))
+        await exchange.answer(errors.provider_failed(f"The provider {name} did not stream, as was asked.").answer)
 
 
 async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamResponse) -> None:
@@ -184,10 +203,10 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
     settle.finish(exchange, "success", response.status)
     length = (b"content-length", str(len(body)).encode())
     headers = [*relayable(response.headers), length, *settle.cost_headers(exchange), *standing.headers(exchange)]
-    await _start(exchange, response.status, headers, body)
+    await _send_whole(exchange, response.status, headers, body, name)
 
 
-async def _relay_stream(exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: _Pinger) -> None:
+async def _relay_stream(exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: Pinger) -> None:
     """An event stream: every byte on as it comes, its usage tapped."""
     name = attempt.target.provider.name
     meter = Meter(stream=True)
@@ -198,6 +217,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
     except UpstreamError as error:
         chunk, broken = b"", str(error)
     if not chunk:
+        attempt.metered = meter.finish()
         _ended(exchange, attempt, broken or "closed the stream without an event")
         refusal = errors.provider_failed(
             f"The provider {name} failed: {broken or 'it closed the stream without an event'}."
@@ -214,9 +234,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         while chunk:
             if exchange.first_content is None and meter.first_content:
                 exchange.first_content = time.monotonic()
-            pinger.wrote(chunk)
-            await exchange.write(chunk)
-            pinger.idle()
+            await pinger.write(chunk)
             try:
                 chunk = await response.read()
             except UpstreamError as error:
@@ -230,7 +248,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
     await _close_stream(exchange, attempt, metered, broken, pinger)
 
 
-async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: _Pinger) -> None:
+async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: Pinger) -> None:
     """Finish the record, then the client's stream: in peace, or with an error event that makes the client ask again."""
     pinger.stop()
     if metered.error_type:
@@ -256,48 +274,3 @@ def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:
     attempt.ended = time.monotonic()
     attempt.error = error or attempt.error
     exchange.upstream_seconds += attempt.ended - attempt.started
-
-
-class _Pinger:
-    """Sends a ping event in every silent `PING_SECONDS` of a stream, also while the provider has not answered at all.
-
-    A ping goes out only between two events, and never while another write waits for the client.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time()
-        self._writing = False
-        self._ping: asyncio.Task[None] | None = None
-        self.at_boundary = True
-        streams = exchange.peek is not None and exchange.peek.stream and exchange.billable
-        self._timer = self._loop.call_later(PING_SECONDS, self._tick) if streams else None
-
-    def wrote(self, chunk: bytes) -> None:
-        """A chunk is about to be written."""
-        self._writing = True
-        self.at_boundary = chunk.endswith((b"\n\n", b"\r\n\r\n"))
-
-    def idle(self) -> None:
-        """The chunk was written."""
-        self._writing = False
-        self._last = self._loop.time()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tick(self) -> None:
-        silent = self._loop.time() - self._last
-        if silent >= PING_SECONDS - 0.01:
-            if not self._writing and self.at_boundary and not self._exchange.client_gone:
-                self._ping = self._loop.create_task(self._send())
-            self._last, silent = self._loop.time(), 0.0
-        self._timer = self._loop.call_later(PING_SECONDS - silent, self._tick)
-
-    async def _send(self) -> None:
-        if self._exchange.answered_status is None:
-            await self._exchange.start(200, _STREAM_HEADERS)
-        await self._exchange.write(sse.encode("ping", b'{"type": "ping"}'))

@@ -76,7 +76,9 @@ async def _forward(exchange: Exchange) -> None:
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:
     """Note the answer on the record and settle before it is sent."""
     record = exchange.record
-    if not record.client:
+    if exchange.peek is None:
         attribute(exchange, None)
     record.error_type, record.error_message = answer.type, answer.message
+    if answer.repeats:
+        exchange.recorded = exchange.gateway.repeats.first((record.virtual_key_id, record.session_id, answer.message))
     settle.finish(exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from gateway.providers import PROVIDERS
 from governance.domain.access import Access, Grant
 from governance.domain.allowance import Exhausted
 from governance.snapshot import CredentialConfig, ProviderConfig, applicable
+
+log = logging.getLogger(__name__)
 
 
 def route(exchange: Exchange, grant: Grant, model: str) -> None:
@@ -38,13 +41,11 @@ def route(exchange: Exchange, grant: Grant, model: str) -> None:
     if not targets:
         if refusal is not None:
             raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
-        names = ", ".join(
-            f"{exchange.snapshot.providers[access.provider_id].name} ({_problem(exchange, access)})"
-            for access in exchange.candidates
-        )
-        raise errors.provider_failed(
-            f"No provider can be called: {names}. The platform team has to enter a credential."
-        )
+        for access in exchange.candidates:
+            provider = exchange.snapshot.providers[access.provider_id]
+            log.error("Provider %s cannot be called: %s", provider.name, _problem(provider))
+        names = ", ".join(exchange.snapshot.providers[access.provider_id].name for access in exchange.candidates)
+        raise errors.provider_failed(f"No credential for {names} can be used. The platform team has to enter one.")
     exchange.targets = targets
 
 
@@ -79,6 +80,5 @@ def _score(seed: str, name: str, weight: float) -> float:
     return weight / -math.log((int.from_bytes(digest) + 1) / (2**64 + 1))
 
 
-def _problem(exchange: Exchange, access: Access) -> str:
-    credentials = exchange.snapshot.providers[access.provider_id].credentials
-    return "; ".join(credential.problem for credential in credentials) or "no credential"
+def _problem(provider: ProviderConfig) -> str:
+    return "; ".join(credential.problem for credential in provider.credentials) or "it has no credential"

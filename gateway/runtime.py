@@ -6,6 +6,7 @@ It starts with the server (ASGI lifespan) or with the first request, and follows
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import ipaddress
 import logging
@@ -20,6 +21,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 
 from gateway.exchange import Scope, Target
+from gateway.repeats import Repeats
 from gateway.upstream import Upstream, UpstreamResponse
 from governance import ledger, snapshot
 from governance.domain.access import parse_networks
@@ -60,6 +62,7 @@ class Gateway:
             read_timeout=configured["COMPTROLLER_UPSTREAM_READ_TIMEOUT"],
             allow_private=configured["COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS"],
         )
+        self.repeats = Repeats()
         self._proxies = parse_networks(configured["COMPTROLLER_TRUSTED_PROXIES"])
         # One thread, so that the configuration is always read over the same database connection.
         self._reader = ThreadPoolExecutor(1, "configuration")
@@ -74,6 +77,8 @@ class Gateway:
         """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
         live.bind(self._loop)
         self.recorder.start()
+        # A second signal makes the server skip its shutdown: what is recorded is written all the same.
+        atexit.register(self.recorder.drain, 5.0)
         exposition.BUDGETS.held = self.book.held_by_budget
         health.register("configuration", self._configuration_check)
         health.register("recorder", self._recorder_check)
@@ -90,6 +95,8 @@ class Gateway:
         if self._follower is not None:
             self._follower.cancel()
         await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
+        atexit.unregister(self.recorder.drain)
+        live.unbind()
         await self.upstream.close()
         await self._loop.run_in_executor(self._reader, connections.close_all)
         self._reader.shutdown(wait=False)
@@ -135,7 +142,15 @@ class Gateway:
         self._rejected[target.provider.name, target.credential.name] = (
             f"rejected with {status} at {datetime.now(UTC):%H:%M:%S} UTC"
         )
+        metrics.credential_rejected(target.provider.name)
         self._show_providers()
+
+    def credential_accepted(self, target: Target) -> None:
+        """A credential that was rejected works again."""
+        rejected = (target.provider.name, target.credential.name)
+        if rejected in self._rejected:
+            del self._rejected[rejected]
+            self._show_providers()
 
     async def _follow(self) -> None:
         refreshed = time.monotonic()
@@ -196,11 +211,9 @@ class Gateway:
 
     def _recorder_check(self) -> Check:
         state = self.recorder.state()
-        return Check(
-            state.accepting and not state.last_error,
-            state.last_error or f"{state.pending} rows waiting",
-            required=not state.accepting,
-        )
+        works = state.accepting and state.running
+        detail = f"{state.pending} rows waiting, the oldest for {state.lag_s:.1f} s; {state.set_aside} set aside"
+        return Check(works and not state.last_error, state.last_error or detail, required=not works)
 
     def _providers_check(self) -> Check:
         problems = [

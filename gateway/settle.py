@@ -39,10 +39,17 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     if exchange.first_content is not None:
         record.ttft_ms = round((exchange.first_content - exchange.started) * 1000, 3)
     record.gateway_overhead_us = max(0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000))
-    qualities = [_account(exchange, attempt) for attempt in exchange.attempts]
-    record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
+    try:
+        qualities = [_account(exchange, attempt) for attempt in exchange.attempts]
+        record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
+    except Exception:
+        # The row must be written and the holds given back whatever the price says: marked, for a person to look at.
+        log.exception("The cost of request %s could not be worked out", record.id)
+        record.cost_quality = "estimated"
     used = _tokens_used(exchange)
     _release(exchange, used)
+    if not exchange.recorded:
+        return
     posting, recorder = _posting(exchange, used), exchange.gateway.recorder
     if posting is not None or recorder.accepting:
         recorder.put(record, posting)
@@ -144,7 +151,7 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
 def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
     """What the attempt used, and whether the provider said so (`exact`) or it is worked out here (`estimated`)."""
     metered = attempt.metered
-    if not exchange.billable or metered is None or (attempt.status or 500) >= 300:
+    if not exchange.billable or metered is None or (attempt.status or 200) >= 300:
         return None, "exact"
     if metered.usage is not None and (metered.complete or metered.output_final):
         return metered.usage, "exact"
@@ -181,7 +188,8 @@ def _release(exchange: Exchange, used: int) -> None:
         allowances += exchange.project.allowances
     if access is not None:
         allowances += access.allowances
-    book.charge(applicable(allowances, record.model), record.started_at, record.cost_nano_usd, used)
+    ended = record.finished_at or record.started_at
+    book.charge(applicable(allowances, record.model), record.started_at, ended, record.cost_nano_usd, used)
 
 
 def _posting(exchange: Exchange, used: int) -> Posting | None:

@@ -24,7 +24,18 @@ _T = TypeVar("_T")
 
 
 class UpstreamError(Exception):
-    """The provider could not be reached, did not answer, or broke off; the message says which."""
+    """The provider could not be reached, did not answer, or broke off; the message says which.
+
+    `detail` is for the log and the request row alone: it may name addresses that a developer need not know.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class TimedOut(UpstreamError):
+    """The request was sent and no answer came in time."""
 
 
 class Unanswered(UpstreamError):
@@ -36,7 +47,8 @@ class PrivateAddress(UpstreamError):
 
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} is a loopback or private address; COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 allows such providers"
+            "its address is on loopback or a private network, which COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 would allow",
+            f"({host})",
         )
 
 
@@ -190,9 +202,11 @@ async def _translated(call: Callable[[], Awaitable[_T]]) -> _T:
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, PrivateAddress):
             raise error.os_error from None
-        raise Unanswered(f"it could not be reached ({error.strerror or error.os_error})") from None
-    except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError, TimeoutError):
-        raise UpstreamError("it did not answer in time") from None
+        raise Unanswered("it could not be reached", f"({error.strerror or error.os_error})") from None
+    except aiohttp.ConnectionTimeoutError:
+        raise Unanswered("it could not be reached in time") from None
+    except (aiohttp.SocketTimeoutError, TimeoutError):
+        raise TimedOut("it did not answer in time") from None
     except aiohttp.ServerDisconnectedError:
         raise Unanswered("it closed the connection without an answer") from None
     except aiohttp.ClientPayloadError:

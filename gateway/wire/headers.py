@@ -40,6 +40,7 @@ _VIRTUAL_KEY: Final = b"sk-cmp-"
 
 _NOT_RELAYED: Final = _HOP_BY_HOP | {
     b"alt-svc",
+    b"anthropic-organization-id",
     b"content-length",
     b"date",
     b"request-id",

@@ -77,7 +77,7 @@ class Exhausted:
     held: int
     resets_at: datetime | None
     retry_after: int
-    """Whole seconds until the window ends, at least 1."""
+    """Whole seconds until the window ends, at least 1; meaningless where `resets_at` is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +156,18 @@ class Book:
             elif allowance.unit is Unit.CONCURRENT:
                 state.held = max(0, state.held - 1)
 
-    def charge(self, allowances: Iterable[Allowance], occurred_at: datetime, nano_usd: int, tokens: int) -> None:
-        """Count what a request used, in the window in which it started."""
+    def charge(
+        self, allowances: Iterable[Allowance], occurred_at: datetime, ended_at: datetime, nano_usd: int, tokens: int
+    ) -> None:
+        """Count what a request used: money in the window in which it started, tokens in that in which it ended.
+
+        A budget's window follows from the ledger, which knows the start; a token limit would never see a request that
+        runs longer than its window.
+        """
         for allowance in allowances:
-            state = self._state(allowance, occurred_at)
-            if occurred_at < state.starts_at or state.allowance.definition != allowance.definition:
+            when = ended_at if allowance.unit is Unit.TOKENS else occurred_at
+            state = self._state(allowance, when)
+            if when < state.starts_at or state.allowance.definition != allowance.definition:
                 # Another window, or a definition that the ledger may never post it under: it would stay unposted.
                 continue
             if allowance.unit is Unit.USD:
@@ -246,10 +253,10 @@ class Book:
         return state
 
     def _exhausted(self, state: _State, now: datetime) -> Exhausted:
-        resets_at = state.ends_at
-        if state.rolls:
-            # Room comes back bit by bit as charges leave the window; a day is when to look again at the latest.
-            resets_at = now + timedelta(days=1)
+        resets_at, period = state.ends_at, state.allowance.period
+        if state.rolls and period is not None:
+            # Room comes back bit by bit as charges leave the window: this is when to look again.
+            resets_at = now + (timedelta(hours=1) if period.kind == "hour" else timedelta(days=1))
         if state.allowance.unit is Unit.CONCURRENT:
             resets_at = now + timedelta(seconds=1)
         seconds = (resets_at - now).total_seconds() if resets_at else 0.0

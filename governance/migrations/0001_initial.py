@@ -155,7 +155,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'ledger entries',
                 'ordering': ['-occurred_at'],
-                'indexes': [models.Index(fields=['customer_id', 'occurred_at'], name='ledger_customer'), models.Index(fields=['team_id', 'occurred_at'], name='ledger_team'), models.Index(fields=['virtual_key_id', 'occurred_at'], name='ledger_key'), models.Index(condition=models.Q(('developer_id__isnull', False)), fields=['developer_id', 'occurred_at'], name='ledger_developer'), models.Index(condition=models.Q(('project_id__isnull', False)), fields=['project_id', 'occurred_at'], name='ledger_project'), models.Index(fields=['request_id'], name='ledger_request')],
+                'indexes': [models.Index(fields=['customer_id', 'occurred_at'], name='ledger_customer'), models.Index(fields=['team_id', 'occurred_at'], name='ledger_team'), models.Index(fields=['virtual_key_id', 'occurred_at'], name='ledger_key'), models.Index(condition=models.Q(('developer_id__isnull', False)), fields=['developer_id', 'occurred_at'], name='ledger_developer'), models.Index(condition=models.Q(('project_id__isnull', False)), fields=['project_id', 'occurred_at'], name='ledger_project'), models.Index(condition=models.Q(('provider_access_id__isnull', False)), fields=['provider_access_id', 'occurred_at'], name='ledger_access'), models.Index(fields=['request_id'], name='ledger_request')],
             },
         ),
         migrations.CreateModel(

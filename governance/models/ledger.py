@@ -46,6 +46,11 @@ class LedgerEntry(models.Model):
             models.Index(
                 fields=["project_id", "occurred_at"], name="ledger_project", condition=Q(project_id__isnull=False)
             ),
+            models.Index(
+                fields=["provider_access_id", "occurred_at"],
+                name="ledger_access",
+                condition=Q(provider_access_id__isnull=False),
+            ),
             models.Index(fields=["request_id"], name="ledger_request"),
         ]
 

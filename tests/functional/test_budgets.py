@@ -241,7 +241,13 @@ def test_models_and_addresses_that_are_not_allowed(product: Product) -> None:
     message = answer.json()["error"]["message"]
     assert "claude-haiku-5-5" in message
     assert "claude-sonnet" not in message
+    session = {"x-claude-code-session-id": "0b1c2d3e-0000-4000-8000-00000000000a"}
+    for _ in range(3):
+        assert product.post("hi", key="models", headers=session).status_code == 400
     assert product.post("hi", key="models", model="claude-haiku-5-5").status_code == 200
+    product.row(product.post("hi", key="models", model="claude-haiku-5-5").headers["request-id"])
+    # The client asks up to six times: one event in the log.
+    assert len(product.rows(session_id=session["x-claude-code-session-id"])) == 1
     listed = httpx.get(f"{product.base_url}/v1/models", headers=product.headers("models"), timeout=20).json()["data"]
     assert {model["id"].rsplit("-", 2)[0] for model in listed} <= {"claude-haiku", "claude-haiku-4", "claude-haiku-4-5"}
     product.apply(configuration("addresses", allowed_ips=["10.0.0.0/8"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
+import socket
 import time
 
 import httpx
@@ -149,6 +151,18 @@ def test_a_provider_that_is_gone_is_a_clear_error(product: Product) -> None:
     assert [attempt["provider"] for attempt in row["attempts"]] == ["gone"] * 3
     assert row["cost_nano_usd"] == 0
     assert "sk-test" not in json.dumps(row)
+
+
+def test_a_head_without_an_end_is_cut_off(product: Product) -> None:
+    with socket.create_connection(("127.0.0.1", product.port), timeout=20) as connection:
+        connection.sendall(b"POST /anthropic/v1/messages HTTP/1.1\r\nx-big: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(200):
+                connection.sendall(b"a" * 65536)
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(100)
+            assert answer.startswith(b"HTTP/1.1 431") or not answer
+    assert httpx.get(f"{product.url}/healthz", timeout=10).status_code == 200
 
 
 def test_nothing_is_held_when_nothing_runs(product: Product, key: str) -> None:

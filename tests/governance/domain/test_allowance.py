@@ -46,10 +46,10 @@ def test_stop_admits_until_settled_spend_reaches_the_limit() -> None:
     book, allowance = Book(), budget(USD)
     first = admitted(book.admit([allowance], NOW, 0))
     second = admitted(book.admit([allowance], NOW, 0))  # in flight together: both may finish
-    book.charge([allowance], NOW, USD - 1, 0)
+    book.charge([allowance], NOW, NOW, USD - 1, 0)
     book.release(first)
     admitted(book.admit([allowance], NOW, 0))
-    book.charge([allowance], NOW, 1, 0)
+    book.charge([allowance], NOW, NOW, 1, 0)
     book.release(second)
     refused = book.admit([allowance], NOW, 0)
     assert isinstance(refused, Exhausted)
@@ -62,7 +62,7 @@ def test_hard_refuses_what_could_pass_the_limit() -> None:
     book, allowance = Book(), budget(10 * USD, enforcement=Enforcement.HARD)
     hold = admitted(book.admit([allowance], NOW, 6 * USD))
     assert isinstance(book.admit([allowance], NOW, 5 * USD), Exhausted)
-    book.charge([allowance], NOW, 1 * USD, 0)
+    book.charge([allowance], NOW, NOW, 1 * USD, 0)
     book.release(hold)
     book.release(hold)  # a second release changes nothing
     admitted(book.admit([allowance], NOW, 9 * USD))
@@ -77,7 +77,7 @@ def test_hard_is_never_passed(requests: list[tuple[int, float]]) -> None:
         outcome = book.admit([allowance], NOW, worst)
         if isinstance(outcome, Hold):
             cost = int(worst * share)
-            book.charge([allowance], NOW, cost, 0)
+            book.charge([allowance], NOW, NOW, cost, 0)
             book.release(outcome)
             spent += cost
         assert spent <= 10 * USD
@@ -88,11 +88,11 @@ def test_hard_is_never_passed(requests: list[tuple[int, float]]) -> None:
 def test_a_new_window_starts_from_nothing_and_late_charges_stay_in_theirs() -> None:
     book, allowance = Book(), budget(USD, period="day")
     late = admitted(book.admit([allowance], NOW, 0))
-    book.charge([allowance], NOW, USD, 0)
+    book.charge([allowance], NOW, NOW, USD, 0)
     assert isinstance(book.admit([allowance], NOW, 0), Exhausted)
     tomorrow = NOW + timedelta(days=1)
     admitted(book.admit([allowance], tomorrow, 0))
-    book.charge([allowance], NOW, 5 * USD, 0)  # started yesterday, ended today
+    book.charge([allowance], NOW, NOW, 5 * USD, 0)  # started yesterday, ended today
     book.release(late)
     assert book.figures(allowance, tomorrow) == (0, 0)
 
@@ -100,7 +100,7 @@ def test_a_new_window_starts_from_nothing_and_late_charges_stay_in_theirs() -> N
 def test_posted_figures_replace_ours_once() -> None:
     book, allowance = Book(), budget(100 * USD)
     book.configure([allowance], {1: WindowState(1, "d1", datetime(2026, 11, 1, tzinfo=UTC), 7 * USD)}, NOW)
-    book.charge([allowance], NOW, 3 * USD, 0)
+    book.charge([allowance], NOW, NOW, 3 * USD, 0)
     assert book.figures(allowance, NOW) == (10 * USD, 0)
     read_before = book.posts
     # Another process spent 2 USD meanwhile: the ledger says 12.
@@ -122,7 +122,7 @@ def test_figures_of_another_definition_are_not_ours() -> None:
 
 def test_a_changed_limit_keeps_what_was_counted() -> None:
     book, allowance = Book(), budget(USD)
-    book.charge([allowance], NOW, USD, 0)
+    book.charge([allowance], NOW, NOW, USD, 0)
     assert isinstance(book.admit([allowance], NOW, 0), Exhausted)
     raised = budget(2 * USD)
     book.configure([raised], {}, NOW)
@@ -135,14 +135,14 @@ def test_a_charge_of_a_former_definition_does_not_stay_unposted() -> None:
     sonnet = replace(opus, models=("claude-sonnet-*",), definition="d2")
     hold = admitted(book.admit([opus], NOW, 0))
     book.configure([sonnet], {}, NOW)  # changed while a request runs that counts no longer
-    book.charge([opus], NOW, USD, 0)
+    book.charge([opus], NOW, NOW, USD, 0)
     book.release(hold)
     assert book.figures(sonnet, NOW) == (0, 0)
 
 
 def test_observe_never_refuses() -> None:
     book, allowance = Book(), budget(0, enforcement=Enforcement.OBSERVE)
-    book.charge([allowance], NOW, 5 * USD, 0)
+    book.charge([allowance], NOW, NOW, 5 * USD, 0)
     admitted(book.admit([allowance], NOW, 9 * USD))
 
 
@@ -160,9 +160,17 @@ def test_requests_per_minute(limit: int) -> None:
 def test_tokens_per_minute_count_what_was_used() -> None:
     book, allowance = Book(), rate(1000, Unit.TOKENS)
     admitted(book.admit([allowance], NOW, 0))
-    book.charge([allowance], NOW, 0, 1500)
+    book.charge([allowance], NOW, NOW, 0, 1500)
     assert isinstance(book.admit([allowance], NOW, 0), Exhausted)
     admitted(book.admit([allowance], NOW + timedelta(minutes=1), 0))
+
+
+def test_tokens_of_a_request_that_outlives_its_window_count_where_it_ends() -> None:
+    book, allowance = Book(), rate(1000, Unit.TOKENS)
+    admitted(book.admit([allowance], NOW, 0))
+    later = NOW + timedelta(seconds=70)
+    book.charge([allowance], NOW, later, 0, 1500)
+    assert isinstance(book.admit([allowance], later, 0), Exhausted)
 
 
 def test_requests_at_once() -> None:
