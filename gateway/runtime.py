@@ -24,7 +24,7 @@ from gateway.exchange import Scope, Target
 from gateway.repeats import Repeats
 from gateway.upstream import Upstream, UpstreamResponse
 from governance import ledger, snapshot
-from governance.domain.access import parse_networks
+from governance.domain.access import SecretGrant, parse_networks
 from governance.domain.allowance import Book, WindowState
 from governance.snapshot import Snapshot
 from observability import exposition, health, live, metrics
@@ -55,6 +55,8 @@ class Gateway:
         self.max_body_bytes: int = configured["COMPTROLLER_MAX_BODY_BYTES"]
         self.max_header_bytes: int = configured["COMPTROLLER_MAX_HEADER_BYTES"]
         self.snapshot: Snapshot = snapshot.EMPTY
+        self.proven: dict[str, SecretGrant] = {}
+        """Secrets compared with their digest under this snapshot: real ones only, so as many as there are keys."""
         self.book = Book()
         self.recorder = Recorder(listeners=(live.publish, metrics.observe), on_posted=(self._posted,))
         self.upstream = Upstream(
@@ -167,7 +169,7 @@ class Gateway:
             if version != self.snapshot.version:
                 fresh = await self._read(lambda: snapshot.load(datetime.now(UTC)))
                 self.book.configure(fresh.allowances.values(), fresh.figures, datetime.now(UTC))
-                self.snapshot = fresh
+                self.snapshot, self.proven = fresh, {}
                 self._rejected.clear()
                 self._show_providers()
             self._read_at, self._problem = time.monotonic(), ""

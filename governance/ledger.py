@@ -18,6 +18,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum
 
+from governance.bulk import insert_values
 from governance.domain.access import matches
 from governance.domain.allowance import WindowState
 from governance.domain.windows import Period, Window, window_at
@@ -106,52 +107,47 @@ def post(postings: Sequence[Posting]) -> list[WindowState]:
     if not postings:
         return []
     given = {posting.id: posting for posting in postings}
-    known = set(LedgerEntry.objects.filter(id__in=list(given)).values_list("id", flat=True))
-    moves = _moves(given.values(), known)
+    moves = _moves(given.values())
     # Ascending order over all processes: two batches never wait for each other in a circle.
     for key in sorted(moves):
-        move = moves[key]
-        if not move.budget.period.rolling:
-            _ensure_window(move.budget, move.window)
-    _insert([posting for posting in given.values() if posting.id not in known])
+        if not moves[key].budget.period.rolling:
+            _ensure_window(moves[key].budget, moves[key].window)
+    fresh = _insert(list(given.values()))
     states: list[WindowState] = []
     for key in sorted(moves):
-        move = moves[key]
-        budget, window = move.budget, move.window
-        settled = 0 if budget.period.rolling else _move(budget, window, move.fresh)
-        states.append(WindowState(budget.id, budget.definition, window.starts_at, settled, move.posted))
+        budget, window, charges = moves[key].budget, moves[key].window, moves[key].charges
+        posted = sum(charges.values())
+        added = posted if len(fresh) == len(given) else sum(charges[id_] for id_ in charges.keys() & fresh)
+        settled = 0 if budget.period.rolling else _move(budget, window, added)
+        states.append(WindowState(budget.id, budget.definition, window.starts_at, settled, posted))
     return states
 
 
 @dataclass(slots=True)
 class _Move:
-    """What a batch does to one window of one budget, in nano-dollars."""
+    """What a batch does to one window of one budget: nano-dollars by the id of the posting."""
 
     budget: _Watched
     window: Window
-    posted: int = 0
-    fresh: int = 0
-    """The part of `posted` that is not in the ledger yet."""
+    charges: dict[str, int]
 
 
-def _moves(postings: Iterable[Posting], known: set[str]) -> dict[tuple[int, datetime], _Move]:
+def _moves(postings: Iterable[Posting]) -> dict[tuple[int, datetime], _Move]:
     by_target = _budgets_by_target()
     moves: dict[tuple[int, datetime], _Move] = {}
     latest: dict[int, Window] = {}
     for posting in postings:
         for scope, column in _TARGETS.items():
             for budget in by_target.get((scope, getattr(posting, column) or 0), ()):
-                if not matches(budget.models, posting.model):
+                if budget.models and not matches(budget.models, posting.model):
                     continue
                 window = latest.get(budget.id)
                 if window is None or (posting.occurred_at not in window and not budget.period.rolling):
                     window = latest[budget.id] = window_at(budget.period, posting.occurred_at)
                 # A rolling window has no row; all of its charges share one key.
                 key = (budget.id, _ROLLING if budget.period.rolling else window.starts_at)
-                move = moves.get(key) or moves.setdefault(key, _Move(budget, window))
-                move.posted += posting.amount_nano_usd
-                if posting.id not in known:
-                    move.fresh += posting.amount_nano_usd
+                move = moves.get(key) or moves.setdefault(key, _Move(budget, window, {}))
+                move.charges[posting.id] = posting.amount_nano_usd
     return moves
 
 
@@ -274,27 +270,31 @@ _values_of = attrgetter(
     "customer_id", "team_id", "project_id", "developer_id", "virtual_key_id", "provider_access_id",
     "model", "amount_nano_usd", "tokens", "price_id",
 )  # fmt: skip
+_KNOWN = "SELECT id FROM governance_ledgerentry WHERE id IN (SELECT value FROM json_each(%s))"
+_ONCE = "ON CONFLICT (id) DO NOTHING RETURNING id"
 
 
-def _insert(postings: Sequence[Posting]) -> None:
-    """One statement a batch: a statement for each row would wait for the interpreter's lock once a row."""
+def _insert(postings: Sequence[Posting]) -> set[str]:
+    """Write what is not there yet with one statement; gives the ids that were written.
+
+    A statement for each row would wait for the interpreter's lock once a row.
+    """
     rows = [(p.id, p.id, LedgerEntry.Kind.CHARGE.value, _stamp(p.occurred_at), *_values_of(p)) for p in postings]
-    if not rows:
-        return
-    if connection.vendor == "postgresql":
-        document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+    if connection.vendor != "postgresql":
+        # SQLite: the trigger that guards history against INSERT OR REPLACE refuses any id that is there already.
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO governance_ledgerentry ({_NAMES}) "  # noqa: S608  (constant names)
-                f"SELECT {_NAMES} FROM json_populate_recordset(NULL::governance_ledgerentry, %s)",
-                [document],
-            )
-    else:
-        row = f"({', '.join('?' * len(_COLUMNS))})"
-        statement = f"INSERT INTO governance_ledgerentry ({_NAMES}) VALUES {', '.join([row] * len(rows))}"  # noqa: S608
-        with connection.wrap_database_errors:
-            # Django's cursor would rewrite every placeholder of a long statement on each call.
-            connection.connection.execute(statement, [value for values in rows for value in values]).close()
+            cursor.execute(_KNOWN, [json.dumps([p.id for p in postings])])
+            known = {row[0] for row in cursor.fetchall()}
+        rows = [row for row in rows if row[0] not in known]
+        return {row[0] for row in insert_values("governance_ledgerentry", _COLUMNS, rows, "RETURNING id")}
+    document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO governance_ledgerentry ({_NAMES}) "  # noqa: S608  (constant names)
+            f"SELECT {_NAMES} FROM json_populate_recordset(NULL::governance_ledgerentry, %s) {_ONCE}",
+            [document],
+        )
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _stamp(moment: datetime | None) -> Any:

@@ -8,7 +8,7 @@ everything else is `other`. Keys and developers are no labels.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -93,40 +93,45 @@ class Observer:
 
     def __init__(self) -> None:
         self._children: dict[tuple[Any, ...], Any] = {}
+        self._added: defaultdict[tuple[Any, ...], float] = defaultdict(float)
+        """What this batch adds to each counter, by metric and labels: each is raised once a batch."""
         self._models: frozenset[str] = frozenset()
         self._models_read_at = float("-inf")
         self._minutes: deque[tuple[int, int, int]] = deque()
 
     def __call__(self, batch: Sequence[RequestRecord]) -> None:
         self._read_models()
+        self._added.clear()
         read = prompt = 0
         for record in batch:
             self._count(record)
             read += record.cache_read_tokens
             prompt += record.input_tokens + record.cache_read_tokens
             prompt += record.cache_write_5m_tokens + record.cache_write_1h_tokens
+        for key, amount in self._added.items():
+            self._child(*key).inc(amount)
         self._note_cache(int(time.monotonic() // 60), read, prompt)
 
     def _count(self, record: RequestRecord) -> None:
         team = f"{record.customer}/{record.team}" if record.team else ""
         who = (record.provider, self._model(record.model or record.model_requested), team)
-        self._child(REQUESTS, *who, record.status).inc()
+        self._added[REQUESTS, *who, record.status] += 1
         for name, attribute in TOKEN_CLASSES.items():
             if tokens := getattr(record, attribute):
-                self._child(TOKENS, *who, name).inc(tokens)
+                self._added[TOKENS, *who, name] += tokens
         if record.cost_nano_usd > 0:
-            self._child(COST, *who).inc(record.cost_nano_usd / 1e9)
+            self._added[COST, *who] += record.cost_nano_usd / 1e9
         if record.cost_quality == "unpriced":
             UNPRICED.inc()
         if record.status == "refused":
-            self._child(REFUSALS, _error_type(record)).inc()
+            self._added[REFUSALS, _error_type(record)] += 1
         else:
             if record.latency_ms is not None:
                 DURATION.observe(record.latency_ms / 1000)
             if record.ttft_ms is not None:
                 FIRST_TOKEN.observe(record.ttft_ms / 1000)
         if record.status == "error":
-            self._child(ERRORS, record.provider, _error_type(record)).inc()
+            self._added[ERRORS, record.provider, _error_type(record)] += 1
         if record.gateway_overhead_us is not None:
             OVERHEAD.observe(record.gateway_overhead_us / 1e6)
         for before, after in pairwise(record.attempts):
@@ -135,7 +140,7 @@ class Observer:
                 after.get("credential"),
             ):
                 ends = (str(before.get("provider", "")), str(after.get("provider", "")))
-                self._child(FAILOVERS, *ends, str(before.get("status") or "connection")).inc()
+                self._added[FAILOVERS, *ends, str(before.get("status") or "connection")] += 1
 
     def _child(self, metric: Any, *labels: str) -> Any:
         """The labelled child; kept, since finding it anew costs more than counting."""

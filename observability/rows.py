@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from operator import attrgetter, gt
 from typing import Any
 
@@ -20,6 +19,7 @@ import msgspec
 from django.db import connection, models
 from django.db.backends.base.operations import BaseDatabaseOperations
 
+from governance.bulk import insert_values
 from observability.models import Request
 from observability.records import RequestRecord
 
@@ -29,7 +29,8 @@ MAX_TEXT = 8_000
 _TABLE = Request._meta.db_table
 _FIELDS: list[Any] = list(Request._meta.concrete_fields)
 _NAMES = [field.attname for field in _FIELDS]
-_COLUMNS = ", ".join(field.column for field in _FIELDS)
+_COLUMN_NAMES = tuple(field.column for field in _FIELDS)
+_COLUMNS = ", ".join(_COLUMN_NAMES)
 _TEXTS = {f.attname: f.max_length or MAX_TEXT for f in _FIELDS if isinstance(f, models.CharField | models.TextField)}
 _INTEGERS = {f.attname: f for f in _FIELDS if isinstance(f, models.IntegerField)}
 _JSON = [index for index, field in enumerate(_FIELDS) if isinstance(field, models.JSONField)]
@@ -47,7 +48,7 @@ def insert(records: Sequence[RequestRecord]) -> None:
     if connection.vendor == "postgresql":
         _insert_as_json(records)
     else:
-        _insert_as_values(records)
+        insert_values(_TABLE, _COLUMN_NAMES, [_values(record) for record in records], _TAIL)
 
 
 def _insert_as_json(records: Sequence[RequestRecord]) -> None:
@@ -61,29 +62,14 @@ def _insert_as_json(records: Sequence[RequestRecord]) -> None:
         cursor.execute(f"INSERT INTO {_TABLE} ({_COLUMNS}) {source} {_TAIL}", [document])
 
 
-def _insert_as_values(records: Sequence[RequestRecord]) -> None:
-    connection.ensure_connection()
-    start = 0
-    while start < len(records):
-        # Powers of two: eight statements at most, so that the driver finds each one prepared.
-        size = min(128, 1 << ((len(records) - start).bit_length() - 1))
-        values = [value for record in records[start : start + size] for value in _values(record)]
-        with connection.wrap_database_errors:
-            # Django's cursor would rewrite every placeholder of a long statement on each call.
-            connection.connection.execute(_values_statement(size), values).close()
-        start += size
-
-
-@lru_cache(maxsize=8)
-def _values_statement(size: int) -> str:
-    row = f"({', '.join('?' * len(_FIELDS))})"
-    return f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES {', '.join([row] * size)} {_TAIL}"  # noqa: S608
-
-
 def _values(record: RequestRecord) -> list[Any]:
     values = list(_values_of(record))
     for index in _JSON:
-        values[index] = _encode(values[index]) or msgspec.json.encode(_plain(values[index])).decode()
+        value = values[index]
+        if not value:
+            values[index] = "[]" if isinstance(value, list) else "{}"
+            continue
+        values[index] = _encode(value) or msgspec.json.encode(_plain(value)).decode()
     for index in _TIMES:
         values[index] = str(values[index].astimezone(UTC).replace(tzinfo=None))
     return values

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
-from governance import triggers
+from governance import ledger, triggers
 
 _flush = TransactionTestCase._fixture_teardown
 
@@ -23,3 +24,9 @@ def _flush_history_too(self: Any) -> None:
 
 
 TransactionTestCase._fixture_teardown = _flush_history_too  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def _budgets_are_read_anew() -> None:
+    """The ledger keeps the budgets of a version of the configuration; emptied tables count versions from one again."""
+    ledger._watched = (-1, {})

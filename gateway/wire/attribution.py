@@ -71,7 +71,8 @@ def attribute(headers: Headers, body: bytes, peek: Peek | None) -> Attribution:
 
 
 def _header(headers: Headers, name: str, limit: int) -> str:
-    return clean(_utf8(headers.get(name)), limit)
+    value = headers.get(name)
+    return clean(_utf8(value), limit) if value else ""
 
 
 def _utf8(value: str | None) -> str:
