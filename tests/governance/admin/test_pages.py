@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from governance.models import AuditEntry, Customer, Membership
+from governance.services.audit import record
 from tests.governance.admin.conftest import Tenant
 
 pytestmark = pytest.mark.usefixtures("acme", "installation")
@@ -135,6 +136,12 @@ def test_a_save_is_one_audit_entry_with_old_and_new(root: Client, acme: Tenant) 
     assert entry is not None
     assert (entry.action, entry.actor_name, entry.ip) == ("customer.changed", "root", "127.0.0.1")
     assert entry.changes == {"name": ["Acme", "Acme Corp"]}
+
+
+def test_the_trail_names_a_command_as_the_actor(root: Client, acme: Tenant) -> None:
+    record(actor=None, actor_name="manage.py apply", action="customer.seen", target=acme.customer)
+    shown = root.get(reverse("admin:governance_auditentry_changelist")).content.decode()
+    assert "manage.py apply" in shown
 
 
 def test_membership_and_role_of_a_user_are_audited(root: Client, acme: Tenant) -> None:
