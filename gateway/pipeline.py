@@ -79,6 +79,6 @@ def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:
     if exchange.peek is None:
         attribute(exchange, None)
     record.error_type, record.error_message = answer.type, answer.message
-    if answer.repeats:
+    if answer.repeats and record.session_id:
         exchange.recorded = exchange.gateway.repeats.first((record.virtual_key_id, record.session_id, answer.message))
     settle.finish(exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status)
