@@ -8,4 +8,5 @@ class GatewayConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway import checks  # noqa: F401  (registers them)
+        # Checks register themselves; the server queues tasks in, and asks after, the same broker as the worker.
+        from gateway import celery, checks  # noqa: F401

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import current_app
+from django.conf import settings
 from django.db import connection
 from django.test import AsyncClient, Client
 
@@ -107,3 +110,10 @@ def test_a_broker_that_is_away_keeps_nobody_from_working(client: Client, setting
     settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_in": str(in_the_way / "messages")}
     check = states(client, 200)["broker"]
     assert not check["ok"]
+
+
+def test_the_broker_that_is_asked_after_is_the_one_of_the_settings() -> None:
+    """Checks and requests run in threads of their own, where Celery would fall back to amqp://localhost."""
+    with ThreadPoolExecutor(1) as pool:
+        application = pool.submit(lambda: (current_app.main, current_app.conf.broker_url)).result()
+    assert application == ("comptroller", settings.CELERY_BROKER_URL)
