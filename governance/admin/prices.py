@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,6 +19,8 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import ReadOnlyAdmin, VisibleAdmin
 from governance.models import LedgerEntry, Price, PriceProposal
+from governance.pricing_source import CLASSES
+from governance.querysets import scope_filter
 from governance.services import prices
 from governance.templatetags import money
 
@@ -102,8 +105,11 @@ class PriceProposalAdmin(ReadOnlyAdmin):
 
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         since = timezone.now() - timedelta(days=30)
+        entries = LedgerEntry.objects.filter(model__in={row.model_id for row in rows}, occurred_at__gte=since)
+        # Prices are everybody's; what they were spent on is not.
+        mine = scope_filter(request.user, customer="customer_id", team="team_id")
         spent = dict(
-            LedgerEntry.objects.filter(model__in={row.model_id for row in rows}, occurred_at__gte=since)
+            (entries if mine is None else entries.filter(mine))
             .order_by()
             .values_list("model")
             .annotate(total=Sum("amount_nano_usd"))
@@ -146,11 +152,11 @@ class PriceProposalAdmin(ReadOnlyAdmin):
 
     @display(description="Current")
     def num_current(self, row: PriceProposal) -> SafeString:
-        return _stack(change.get("old") or "new" for change in row.changes)
+        return _stack(_figure(change, "old") or "new" for change in row.changes)
 
     @display(description="Proposed")
     def num_proposed(self, row: PriceProposal) -> SafeString:
-        return _stack(change.get("new") or money.DASH for change in row.changes)
+        return _stack(_figure(change, "new") or money.DASH for change in row.changes)
 
     @display(description="Δ %")
     def num_percent(self, row: PriceProposal) -> SafeString:
@@ -177,4 +183,16 @@ class PriceProposalAdmin(ReadOnlyAdmin):
 
 
 def _stack(parts: Any) -> SafeString:
-    return format_html_join("", "<div>{}</div>", ((part,) for part in parts))
+    """One line each, never broken: the lines of the columns beside it belong to the same class."""
+    return format_html_join("", '<div class="cmp-line">{}</div>', ((part,) for part in parts))
+
+
+def _figure(change: dict[str, Any], side: str) -> str:
+    """A rate as the price list shows it, a count with separators; anything else as it is."""
+    text = str(change.get(side) or "")
+    if change["field"] in CLASSES:
+        try:
+            return money.rate(Decimal(text))
+        except InvalidOperation:
+            return text
+    return f"{int(text):,}" if text.isdigit() and str(change["field"]).endswith("_tokens") else text

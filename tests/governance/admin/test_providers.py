@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from ulid import ULID
 
+from governance import ledger
 from governance.models import AuditEntry, Price, PriceProposal, Provider, ProviderCredential
 from governance.services.prices import approve_proposal
 from tests.governance.admin.conftest import Tenant, sign_in
@@ -110,6 +114,37 @@ def test_a_proposal_is_decided_by_who_may(acme: Tenant, installation: dict[str, 
     assert (proposal.status, proposal.decided_by.username) == ("rejected", "fiona")
     again = finance.post(page, data, follow=True).content.decode()
     assert "Rejected: claude-test" not in again
+
+
+def test_a_proposal_shows_the_spend_of_who_looks(
+    root: Client, alice: Client, charlie: Client, acme: Tenant, installation: dict[str, Any]
+) -> None:
+    """Proposals are everybody's, what a model was used for is each customer's own."""
+    with transaction.atomic():
+        ledger.post(
+            [
+                ledger.Posting(
+                    id=str(ULID()), occurred_at=timezone.now(), customer_id=acme.customer.pk, team_id=acme.team.pk,
+                    project_id=None, developer_id=None, virtual_key_id=acme.key.pk, provider_access_id=None,
+                    model="claude-test", amount_nano_usd=77_130_000_000, tokens=10, price_id=None,
+                )
+            ]
+        )  # fmt: skip
+    page = reverse("admin:governance_priceproposal_changelist")
+    for client in (root, alice):
+        assert "77.13" in client.get(page).content.decode()
+    assert "77.13" not in charlie.get(page).content.decode()
+
+
+def test_a_proposal_reads_like_the_price_list(root: Client, installation: dict[str, Any]) -> None:
+    changes = [
+        {"field": "input", "old": "5", "new": "4.4", "percent": "-12.00"},
+        {"field": "context_tokens", "old": None, "new": "200000", "percent": None},
+    ]
+    PriceProposal.objects.update(changes=changes)
+    page = root.get(reverse("admin:governance_priceproposal_changelist")).content.decode()
+    for line in ("5.00", "4.40", "new", "200,000"):
+        assert f'<div class="cmp-line">{line}</div>' in page
 
 
 def test_who_decides_second_is_told(
