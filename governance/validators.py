@@ -34,6 +34,8 @@ def validate_model_patterns(value: Any) -> None:
     for pattern in value:
         if not isinstance(pattern, str) or not re.fullmatch(r"[\w.:@/*?\[\]-]{1,200}", pattern):
             raise ValidationError(f"{pattern!r} is not a model id or a pattern such as claude-opus-*.")
+        if re.search(r"[\[\]]", re.sub(r"\[[^\[\]]+\]", "", pattern)):
+            raise ValidationError(f"{pattern!r} has a bracket without its other half, so it would match no model.")
 
 
 def validate_thresholds(value: Any) -> None:

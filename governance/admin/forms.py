@@ -10,15 +10,16 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 
 class LinesField(forms.CharField):
-    """A list of strings, one a line (commas separate as well)."""
+    """A list of strings, one a line (commas separate as well). Spaces belong to the entry: directories have them."""
 
+    separators = r"[\n,]"
     widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(str(item) for item in value) if isinstance(value, list | tuple) else value
 
     def to_python(self, value: Any) -> Any:
-        return [item for item in re.split(r"[\s,]+", value or "") if item]
+        return [item.strip() for item in re.split(self.separators, value or "") if item.strip()]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(list(initial or []) != self.to_python(data))
@@ -27,6 +28,7 @@ class LinesField(forms.CharField):
 class PercentagesField(LinesField):
     """A list of whole percentages on one line: `50, 80, 95, 100`."""
 
+    separators = r"[\s,]"
     widget = UnfoldAdminTextInputWidget
 
     def prepare_value(self, value: Any) -> Any:

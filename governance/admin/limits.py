@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -16,7 +16,8 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
 from governance.admin.budget_tree import arrange
-from governance.models import Budget, Customer, RateLimit, ScopedLimit
+from governance.domain.access import matches
+from governance.models import Budget, Customer, Price, RateLimit, ScopedLimit
 from governance.selectors import BudgetStatus, budget_status, budget_statuses
 from governance.templatetags import money
 
@@ -71,6 +72,14 @@ class ScopedLimitAdmin(VisibleAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *(["target_link"] if obj else [])]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        known = set(Price.objects.values_list("model_id", flat=True)) if obj.model_patterns else set()
+        idle = [pattern for pattern in obj.model_patterns if not any(matches((pattern,), model) for model in known)]
+        if idle:
+            told = f"No model in the price list fits {', '.join(idle)}: is it the id that requests name?"
+            self.message_user(request, told, messages.WARNING)
 
     @display(description="Limits")
     def target_link(self, row: ScopedLimit) -> str:
@@ -140,7 +149,9 @@ class BudgetAdmin(ScopedLimitAdmin):
 
     @display(description="Scope")
     def scope_cell(self, row: Any) -> SafeString:
-        kind = "" if row.scope == Budget.Scope.CUSTOMER else f"{row.get_scope_display()} · "
+        # A name of its own hides what the budget is for: then it is said beside the kind.
+        target = f"{row.get_scope_display()} {_short(row)} · " if row.name else f"{row.get_scope_display()} · "
+        kind = "" if row.scope == Budget.Scope.CUSTOMER and not row.name else target
         period = f"last {row.rolling} {row.period}s" if row.rolling else row.get_period_display()
         only = f" · {', '.join(row.model_patterns)}" if row.model_patterns else ""
         name = row.name or _short(row)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from django.contrib import messages
 from django.test import Client
 from django.urls import reverse
 
 from governance.admin.budget_tree import arrange
 from governance.admin.limits import verdict
+from governance.catalog import seed_prices
 from governance.models import Budget, RateLimit
 from governance.selectors import budget_status, budget_statuses
 from governance.services import budgets, tenants
@@ -55,6 +57,8 @@ def test_what_a_hidden_input_still_holds_does_not_count(root: Client, acme: Tena
         ({"scope": "customer", "alerts": "half"}, "alerts", "whole percentages"),
         ({"scope": "customer", "timezone": "Mars/Olympus"}, "timezone", "is not a time zone"),
         ({"scope": "customer", "model_patterns": "claude opus!"}, "model_patterns", "is not a model id"),
+        ({"scope": "customer", "model_patterns": "claude opus 4"}, "model_patterns", "claude opus 4"),
+        ({"scope": "customer", "model_patterns": "*opus["}, "model_patterns", "without its other half"),
         ({"scope": "customer", "fiscal_start_month": "13"}, None, "between 1 and 12"),
     ],
 )
@@ -132,3 +136,33 @@ def test_the_verdict_says_what_happens_when(acme: Tenant) -> None:
     assert said(enforcement="observe").startswith("Requests go on.")
     assert said(period="day", rolling=30).endswith("It looks back over the last 30 days.")
     assert said(is_active=False) == "It limits nothing."
+
+
+def test_a_pattern_that_fits_no_priced_model_is_pointed_out(root: Client, acme: Tenant) -> None:
+    seed_prices()
+
+    def told(patterns: str) -> list[str]:
+        data = form(scope="team", team=acme.team.pk, model_patterns=patterns)
+        response = root.post(reverse(ADD), data, follow=True)
+        return [str(message) for message in response.context["messages"] if message.level == messages.WARNING]
+
+    assert told("claude-opus-*") == told("") == []
+    (warning,) = told("claude-*\nopus-5")
+    assert "opus-5" in warning
+    assert "claude-*" not in warning
+
+
+def test_a_named_budget_says_what_it_is_for(root: Client, acme: Tenant) -> None:
+    page = root.get(reverse(LIST)).content.decode()
+    assert "Acme budget" in page
+    assert "Team Acme core · Month" in page
+
+
+@pytest.mark.parametrize(("period", "starts"), [("month", "-01 00:00 (Europe/Berlin)"), ("lifetime", "the beginning")])
+def test_the_period_is_in_the_zone_of_the_budget(root: Client, acme: Tenant, period: str, starts: str) -> None:
+    budget = budgets.create_budget(
+        target=acme.team, limit_nano_usd=USD, period=period, timezone="Europe/Berlin", actor=None
+    )
+    page = root.get(reverse("admin:governance_budget_change", args=[budget.pk])).content.decode()
+    facts = page.split("Period from")[1].split("</div>")[0]
+    assert starts in facts
