@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from governance.models import AuditEntry, Customer, Membership
 from governance.services.audit import record
-from tests.governance.admin.conftest import Tenant
+from tests.governance.admin.conftest import Tenant, sign_in
 
 pytestmark = pytest.mark.usefixtures("acme", "installation")
 
@@ -159,3 +159,29 @@ def test_membership_and_role_of_a_user_are_audited(root: Client, acme: Tenant) -
     assert {"user.changed", "membership.created", "user.roles_changed"} <= actions
     entry = AuditEntry.objects.get(action="user.roles_changed")
     assert entry.changes == {"groups": [[], ["Finance"]]}
+
+
+def test_the_bare_address_leads_to_the_admin(root: Client) -> None:
+    assert root.get("/", follow=True).redirect_chain == [("/admin/", 302)]
+
+
+def test_pages_that_are_not_there_or_not_allowed_lead_back(root: Client) -> None:
+    missing = root.get("/admin/<nothing>/")
+    assert missing.status_code == 404
+    assert "&lt;nothing&gt;" in missing.content.decode()
+    auditor = sign_in("audrey", role="Auditor")
+    refused = auditor.get(reverse("admin:governance_budget_add"))
+    assert refused.status_code == 403
+    assert "audrey" in refused.content.decode()
+    for page_shown in (missing, refused):
+        assert f'href="{reverse("admin:index")}"' in page_shown.content.decode()
+
+
+def test_a_client_without_the_prefix_is_told_the_address() -> None:
+    """A 404 would make Claude Code say that the model does not exist."""
+    outside = Client(enforce_csrf_checks=True)
+    for path in ("/v1/messages?beta=true", "/v1/messages/count_tokens"):
+        answer = outside.post(path, b"{}", content_type="application/json")
+        assert answer.status_code == 400
+        assert "/anthropic" in answer.json()["error"]["message"]
+    assert outside.get("/v1/messages-else").status_code == 404
