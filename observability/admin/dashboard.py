@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils import timezone
 
+from governance.models import Provider
 from observability.selectors.checklist import first_steps
 from observability.selectors.dashboard import DEFAULT_DAYS, RANGES, build
 
@@ -26,5 +27,6 @@ def index(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "board": board,
         "day_ranges": RANGES,
         "log_range": f"{days}d",
+        "simulated": Provider.objects.filter(is_active=True, kind=Provider.Kind.SIMULATED).exists(),
         "steps": first_steps() if may_set_up else [],
     }

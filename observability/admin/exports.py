@@ -7,8 +7,9 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -59,6 +60,17 @@ class LogExportAdmin(VisibleAdmin):
         hidden = {"show_save_and_add_another": False, "show_save_and_continue": False}
         context = {"title": "Ask for an export", **hidden, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        now = timezone.now().replace(second=0, microsecond=0)
+        month = {"starts_at": now.replace(day=1, hour=0, minute=0), "ends_at": now}
+        return {**month, **super().get_changeform_initial_data(request)}
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: Any = None) -> HttpResponse:
+        told = "The export is asked for. Its file is written within a minute; reload this page to see it."
+        self.message_user(request, told, messages.SUCCESS)
+        page = "observability_logexport_changelist" if self.has_view_permission(request) else "index"
+        return HttpResponseRedirect(reverse(f"admin:{page}"))
 
     def save_model(self, request: HttpRequest, obj: Any, form: forms.ModelForm[Any], change: bool) -> None:
         made = request_export(

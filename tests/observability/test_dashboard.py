@@ -17,7 +17,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.models import Customer, LedgerEntry
+from governance.models import Customer, LedgerEntry, Provider
 from observability import rollups
 from observability.charts import scale, stacked
 from observability.models import ChangedHour, HourlyUsage, Request
@@ -215,3 +215,19 @@ def test_bars_stack_without_gap_from_the_base_line() -> None:
     assert first[0].height == pytest.approx(3 * first[1].height, rel=0.01)
     assert first[0].title == "a · big: $3.00"
     assert re.fullmatch(r"0", chart.y_ticks[0].label)
+
+
+@pytest.mark.django_db
+def test_who_has_a_role_and_no_membership_is_told_what_is_missing(client: Client) -> None:
+    user = seed.member("nobody")
+    client.force_login(user)
+    assert "You see no customer yet" in client.get("/admin/").content.decode()
+
+
+@pytest.mark.django_db
+def test_simulated_money_is_called_simulated(client: Client, made: seed.Installation) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    assert Provider.objects.filter(kind=Provider.Kind.SIMULATED).exists()
+    assert 'id="simulated"' in client.get("/admin/?days=90").content.decode()
+    Provider.objects.update(is_active=False)
+    assert 'id="simulated"' not in client.get("/admin/?days=90").content.decode()

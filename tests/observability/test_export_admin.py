@@ -60,6 +60,7 @@ def test_a_member_asks_for_their_own_customer_and_no_other(client: Client) -> No
     assert AuditEntry.objects.filter(action="log_export.requested", target_id=str(export.pk)).count() == 1
     page = client.get(LIST)
     assert page.status_code == 200
+    assert "Its file is written within a minute" in page.content.decode()
     assert "Not yet" in page.content.decode()
     assert client.get(f"{LIST}{export.pk}/change/").status_code == 200
 

@@ -222,7 +222,7 @@ def test_the_cost_proof_ties_to_the_ledger(rows: list[Request], client: Client, 
     text = client.get(detail(paid)).content.decode()
     assert "Ties to the ledger: difference 0.00" in text
     assert reverse("admin:governance_price_change", args=[paid.price_id]) in text
-    assert "Content: not stored: policy" in text
+    assert "Content: not stored." in text
 
 
 @pytest.mark.parametrize("wrong", ["row", "no entry"])
