@@ -11,9 +11,11 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.db.models import Q
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from rest_framework.authtoken.models import TokenProxy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from governance.admin import cells
 from governance.admin.base import VisibleAdmin
 from governance.admin.tenants import MembershipInline, visible_memberships
 from governance.models import Customer, Developer, Membership
@@ -39,9 +41,13 @@ class UserAdmin(DjangoUserAdmin, VisibleAdmin):  # type: ignore[type-arg]
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     inlines = [UserMembershipInline]
-    list_display = ["username", "email", "first_name", "last_name", "roles", "is_active", "last_login"]
+    list_display = ["username", "email", "first_name", "last_name", "roles", "is_active", "signed_in"]
     list_filter = ["is_active", "is_staff", "groups"]
     ordering = ["username"]
+    add_fieldsets = [
+        (None, {"fields": ["username", "usable_password", "password1", "password2"]}),
+        ("Roles", {"fields": ["groups"]}),
+    ]
     fieldsets = [
         (None, {"fields": ["username", "password", "is_active"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
@@ -76,6 +82,11 @@ class UserAdmin(DjangoUserAdmin, VisibleAdmin):  # type: ignore[type-arg]
             fixed += ["groups", "is_staff"]
         return [*super().get_readonly_fields(request, obj), *fixed]
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        # Who is made here is meant to sign in here; without it a role would let nobody in.
+        obj.is_staff = obj.is_staff or not change
+        super().save_model(request, obj, form, change)
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         before = _roles(form.instance)
         super().save_related(request, form, formsets, change)
@@ -88,6 +99,10 @@ class UserAdmin(DjangoUserAdmin, VisibleAdmin):  # type: ignore[type-arg]
         """A change of password, which saves past `save_model`, is noted here; the rest is in the trail already."""
         if message == "Changed password.":
             audit.record(actor=request.user, action="user.password_changed", target=obj)
+
+    @admin.display(description="Last login (UTC)", ordering="last_login")
+    def signed_in(self, user: User) -> SafeString | str:
+        return cells.minute(user.last_login) if user.last_login else cells.quiet("never")
 
     @admin.display(description="Roles")
     def roles(self, user: User) -> str:

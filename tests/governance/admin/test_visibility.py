@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
@@ -205,3 +205,21 @@ class TestPeople:
         }  # fmt: skip
         assert alice.post(reverse("admin:auth_user_change", args=[mate.pk]), form).status_code == 200
         assert not Membership.objects.filter(user=mate, customer=globex.customer).exists()
+
+    def test_who_is_made_with_a_role_can_sign_in(self, root: Client, client: Client, acme: Tenant) -> None:
+        form = {
+            "username": "fiona", "usable_password": "true",
+            "password1": "a-long-Passw0rd", "password2": "a-long-Passw0rd",
+            "groups": [Group.objects.get(name="Finance").pk],
+            "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "0",
+            "memberships-0-customer": acme.customer.pk,
+        }  # fmt: skip
+        assert root.post(reverse("admin:auth_user_add"), form).status_code == 302
+        answer = client.post(
+            reverse("admin:login"), {"username": "fiona", "password": "a-long-Passw0rd", "next": "/admin/"}
+        )
+        assert answer.status_code == 302
+        assert "Acme" in client.get(page(acme.budget, "changelist")).content.decode()
+        roles = AuditEntry.objects.get(action="user.roles_changed", target_name="fiona")
+        assert roles.changes == {"groups": [[], ["Finance"]]}
+        assert "Finance" in root.get(reverse("admin:auth_user_changelist")).content.decode()
