@@ -1,4 +1,4 @@
-"""`make bench`: the same load straight to a provider and through the gateway, in one run, interleaved, as a table.
+"""`make bench`: the same load straight to a provider, through a bare relay and through the gateway, interleaved.
 
 The gateway runs on one core, the provider and the load client on the other. It runs as in production: keys, budgets,
 the request log in the database, metrics. Only ratios within one run count: the machine's speed varies.
@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from tests.functional.product import ROOT, Product, database
+from tests.functional.product import ROOT, Product, database, free_port
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,15 @@ class Scenario:
     stream: bool = False
 
 
-BODIES = (("2 KB", 2_000), ("100 KB", 100_000), ("1 MB", 1_000_000))
+SCENARIOS = (
+    Scenario("2 KB body, 1 KB JSON answer", "json", 2_000),
+    Scenario("100 KB body, 1 KB JSON answer", "json", 100_000),
+    Scenario("1 MB body, 1 KB JSON answer", "json", 1_000_000),
+    Scenario("paced stream of 300 events", "paced", 2_000, stream=True),
+    Scenario("burst stream of 300 events", "burst", 2_000, stream=True),
+)
+SIDES = ("direct", "relay", "gateway")
+"""Straight to the provider, through the floor of the same libraries (`relay.py`), and through Comptroller."""
 GATEWAY_CORE, LOAD_CORE = 0, 1
 
 
@@ -82,42 +90,53 @@ class Bench:
             }
         )
         self.product.start_server()
-        self.server = psutil.Process(self.product.processes["server"].pid)
-        self.server.cpu_affinity([GATEWAY_CORE])
+        self.relay_port = free_port()
+        self.relay = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.relay", str(self.relay_port)],
+            cwd=ROOT,
+            env={**os.environ, "MOCK_URL": f"http://127.0.0.1:{self.mock_port}"},
+        )
+        self.pids = {
+            "direct": self.mock.pid,
+            "relay": self.relay.pid,
+            "gateway": self.product.processes["server"].pid,
+        }
+        for side in ("relay", "gateway"):
+            psutil.Process(self.pids[side]).cpu_affinity([GATEWAY_CORE])
 
     def close(self) -> None:
         self.product.stop()
-        self.mock.terminate()
-        self.mock.wait(10)
+        for process in (self.relay, self.mock):
+            process.terminate()
+            process.wait(10)
         if self.mock.stdout is not None:
             self.mock.stdout.close()
 
-    def load(self, scenario: Scenario, through: bool, **how: Any) -> dict[str, Any]:
-        """One measured stretch; adds CPU milliseconds of the gateway per request."""
+    def load(self, scenario: Scenario, side: str, **how: Any) -> dict[str, Any]:
+        """One measured stretch; adds CPU milliseconds of what is measured per request."""
         job = {
             "host": "127.0.0.1",
-            "port": self.product.port if through else self.mock_port,
-            "path": "/anthropic/v1/messages" if through else f"/{scenario.kind}/v1/messages",
+            "port": {"direct": self.mock_port, "relay": self.relay_port, "gateway": self.product.port}[side],
+            "path": "/anthropic/v1/messages" if side == "gateway" else f"/{scenario.kind}/v1/messages",
             "secret": self.product.secrets[scenario.kind],
             "body_bytes": scenario.body_bytes,
             "stream": scenario.stream,
             "output": str(self.output),
             **how,
         }
-        before = self.server.cpu_times()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.load", json.dumps(job)],
-            cwd=ROOT,
-        )
+        measured = psutil.Process(self.pids[side])
+        before = measured.cpu_times()
+        process = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.load", json.dumps(job)], cwd=ROOT)
         psutil.Process(process.pid).cpu_affinity([LOAD_CORE])
         assert process.wait(how["seconds"] + 120) == 0
         result: dict[str, Any] = json.loads(self.output.read_text())
-        if through:
+        if side == "gateway":
             time.sleep(0.6)  # what the answers left to write belongs to them
-        after = self.server.cpu_times()
+        after = measured.cpu_times()
         cpu = after.user + after.system - before.user - before.system
         result["cpu_ms"] = cpu * 1000 / max(1, result["requests"])
-        assert result["failed"] == 0, f"{scenario.name}: {result['failed']} failed"
+        result["rate"] = result["requests"] / result["seconds"]
+        assert result["failed"] == 0, f"{scenario.name}, {side}: {result['failed']} failed"
         return result
 
 
@@ -127,75 +146,56 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def measure(bench: Bench, seconds: float, repeats: int) -> list[dict[str, Any]]:
+    """A row for each scenario and each of relay and gateway; all sides of a scenario are interleaved."""
     rows: list[dict[str, Any]] = []
-    for name, size in BODIES:
-        scenario = Scenario(f"{name} body, 1 KB JSON answer", "json", size)
-        latency = {True: [], False: []}  # type: dict[bool, list[float]]
-        rates: list[float] = []
-        cpus: list[float] = []
-        direct_rates: list[float] = []
+    for scenario in SCENARIOS:
+        latency: dict[str, list[float]] = {side: [] for side in SIDES}
+        busy: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         for _ in range(repeats):
-            for through in (False, True):
-                paced = bench.load(scenario, through, connections=4, rate=20, seconds=seconds)
-                latency[through] += paced["total"]
-            busy = bench.load(scenario, True, connections=32, seconds=seconds)
-            rates.append(busy["requests"] / busy["seconds"])
-            cpus.append(busy["cpu_ms"])
-            direct = bench.load(scenario, False, connections=32, seconds=seconds / 2)
-            direct_rates.append(direct["requests"] / direct["seconds"])
-        rows.append(
-            {
-                "scenario": scenario.name,
-                "direct_p50_ms": percentile(latency[False], 0.5) * 1000,
-                "added_p50_ms": (percentile(latency[True], 0.5) - percentile(latency[False], 0.5)) * 1000,
-                "added_p99_ms": (percentile(latency[True], 0.99) - percentile(latency[False], 0.99)) * 1000,
-                "cpu_ms": statistics.median(cpus),
-                "requests_per_s": statistics.median(rates),
-                "direct_requests_per_s": statistics.median(direct_rates),
-            }
-        )
-    for kind in ("paced", "burst"):
-        scenario = Scenario(f"{kind} stream of 300 events", kind, 2_000, stream=True)
-        first = {True: [], False: []}  # type: dict[bool, list[float]]
-        cpus, rates = [], []
-        for _ in range(repeats):
-            for through in (False, True):
-                result = bench.load(scenario, through, connections=16, seconds=seconds)
-                first[through] += result["first"]
-                if through:
-                    cpus.append(result["cpu_ms"])
-                    rates.append(result["requests"] / result["seconds"])
-        rows.append(
-            {
-                "scenario": scenario.name,
-                "direct_p50_ms": percentile(first[False], 0.5) * 1000,
-                "added_p50_ms": (percentile(first[True], 0.5) - percentile(first[False], 0.5)) * 1000,
-                "added_p99_ms": (percentile(first[True], 0.99) - percentile(first[False], 0.99)) * 1000,
-                "cpu_ms": statistics.median(cpus),
-                "requests_per_s": statistics.median(rates),
-                "direct_requests_per_s": None,
-            }
-        )
+            for side in SIDES:
+                if scenario.stream:
+                    result = bench.load(scenario, side, connections=16, seconds=seconds)
+                    latency[side] += result["first"]
+                else:
+                    latency[side] += bench.load(scenario, side, connections=4, rate=20, seconds=seconds)["total"]
+                    result = bench.load(scenario, side, connections=32, seconds=seconds)
+                busy[side].append(result)
+        rows += [_row(scenario, side, latency, busy) for side in SIDES[1:]]
     return rows
 
 
+def _row(
+    scenario: Scenario, side: str, latency: dict[str, list[float]], busy: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    return {
+        "scenario": scenario.name,
+        "side": side,
+        "direct_p50_ms": percentile(latency["direct"], 0.5) * 1000,
+        "added_p50_ms": (percentile(latency[side], 0.5) - percentile(latency["direct"], 0.5)) * 1000,
+        "added_p99_ms": (percentile(latency[side], 0.99) - percentile(latency["direct"], 0.99)) * 1000,
+        "cpu_ms": statistics.median(result["cpu_ms"] for result in busy[side]),
+        "requests_per_s": statistics.median(result["rate"] for result in busy[side]),
+    }
+
+
 def show(rows: list[dict[str, Any]]) -> str:
+    """The table: added time at 20 requests/s (streams: to the first byte, 16 at once), CPU and rate under load."""
     lines = [
-        f"{'':34}{'added p50':>10}{'added p99':>10}{'CPU':>8}{'requests/s':>12}{'direct/s':>10}",
-        f"{'':34}{'ms':>10}{'ms':>10}{'ms':>8}{'one worker':>12}{'':>10}",
+        f"{'':34}{'':10}{'added p50':>10}{'added p99':>11}{'CPU':>8}{'requests/s':>12}",
+        f"{'':34}{'':10}{'ms':>10}{'ms':>11}{'ms':>8}{'one core':>12}",
     ]
     for row in rows:
-        direct = f"{row['direct_requests_per_s']:,.0f}" if row["direct_requests_per_s"] else "—"
+        name = row["scenario"] if row["side"] == SIDES[1] else ""
         lines.append(
-            f"{row['scenario']:34}{row['added_p50_ms']:>10.2f}{row['added_p99_ms']:>10.2f}{row['cpu_ms']:>8.2f}"
-            f"{row['requests_per_s']:>12,.0f}{direct:>10}"
+            f"{name:34}{row['side']:10}{row['added_p50_ms']:>10.2f}{row['added_p99_ms']:>11.2f}"
+            f"{row['cpu_ms']:>8.2f}{row['requests_per_s']:>12,.0f}"
         )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measured stretch")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measured stretch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--json", type=Path, help="also write the figures there")
