@@ -166,7 +166,7 @@ class PriceProposalAdmin(ReadOnlyAdmin):
     def effective(self, row: PriceProposal) -> SafeString | str:
         return cells.day(row.effective_from)
 
-    @display(description="Spent, last 30 d")
+    @display(description="Spent, 30 d")
     def num_spent(self, row: Any) -> str:
         return money.usd(row.page_spent)
 
