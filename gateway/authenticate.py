@@ -27,9 +27,10 @@ def authenticate(exchange: Exchange) -> Grant:
     record.virtual_key, record.virtual_key_id = grant.key_name, grant.key_id
     if grant.revoked_at is not None:
         raise errors.key_revoked(grant)
-    for end in (grant.expires_at, known.valid_until):
-        if end is not None and end <= record.started_at:
-            raise errors.key_expired(grant, end)
+    if grant.expires_at is not None and grant.expires_at <= record.started_at:
+        raise errors.key_expired(grant, grant.expires_at)
+    if known.valid_until is not None and known.valid_until <= record.started_at:
+        raise errors.secret_replaced(grant, known.valid_until)
     if grant.inactive:
         raise errors.owner_inactive(grant)
     return grant

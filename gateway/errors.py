@@ -89,6 +89,18 @@ def key_expired(grant: Grant, at: datetime) -> Refused:
     )
 
 
+def secret_replaced(grant: Grant, at: datetime) -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            f"This secret of the virtual key {grant.key_name!r} was replaced and ended on {at:%Y-%m-%d %H:%M} UTC. "
+            f"Use the new one. {_ask(grant, 'it')}",
+            NO_RETRY,
+        )
+    )
+
+
 def owner_inactive(grant: Grant) -> Refused:
     return Refused(
         Answer(

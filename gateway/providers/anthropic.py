@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+from django.conf import settings
 
 from gateway.providers.base import UpstreamRequest, Verdict
 from gateway.wire.headers import Headers, forwardable, forwardable_query
 from governance.snapshot import CredentialConfig, ProviderConfig
-
-DEFAULT_URL = "https://api.anthropic.com"
 
 
 class _Error(msgspec.Struct):
@@ -37,7 +36,7 @@ class Anthropic:
         headers: Headers,
         body: bytes,
     ) -> UpstreamRequest:
-        base = provider.base_url or DEFAULT_URL
+        base = provider.base_url or settings.COMPTROLLER["COMPTROLLER_ANTHROPIC_BASE_URL"]
         query = forwardable_query(query)
         suffix = f"?{query.decode('latin-1')}" if query else ""
         sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in forwardable(headers)]

@@ -15,6 +15,7 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import VisibleAdmin, VisibleInline, VisibleRelatedFilter
 from governance.models import Budget, Customer, Developer, LedgerEntry, Membership, Project, Team
+from governance.querysets import scope_filter
 from governance.selectors import BudgetStatus, budget_statuses, month_start
 from governance.services import tenants
 from governance.templatetags import money
@@ -29,13 +30,17 @@ class TenantAdmin(VisibleAdmin):
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         now, ids = timezone.now(), [row.pk for row in rows]
         column = f"{self.scope}_id"
+        # Who sees one team of a customer sees that team's part of its spend, not the whole.
+        theirs = scope_filter(request.user, customer="customer_id", team="team_id") or Q()
         spent = dict(
-            LedgerEntry.objects.filter(**{f"{column}__in": ids}, occurred_at__gte=month_start(now))
+            LedgerEntry.objects.filter(theirs, **{f"{column}__in": ids}, occurred_at__gte=month_start(now))
             .order_by()
             .values_list(column)
             .annotate(total=Sum("amount_nano_usd"))
         )
-        budgets = Budget.objects.filter(scope=self.scope, is_active=True, **{f"{column}__in": ids})
+        budgets = Budget.objects.visible_to(request.user).filter(
+            scope=self.scope, is_active=True, **{f"{column}__in": ids}
+        )
         tightest: dict[int, BudgetStatus] = {}
         for status in budget_statuses(budgets.select_related("customer", self.scope), now).values():
             target = getattr(status.budget, column)

@@ -42,8 +42,13 @@ def usd_string(nano: int) -> str:
 
 
 def show_usd(nano: int) -> str:
-    """An amount for a sentence, with as many digits as it needs: `$1,204.50`, `$0.0042`, `$0.00`."""
+    """An amount for a sentence, with as many digits as it needs: `$1,204.50`, `$0.0777`, `$0.0042`, `$0.00`.
+
+    From a dollar on it is rounded to cents, from a cent on to a hundredth of one; below that it is exact.
+    """
     sign = "-" if nano < 0 else ""
+    if NANO // 100 <= abs(nano) < NANO:
+        nano = round(nano, -5)
     whole, fraction = divmod(abs(nano), NANO)
     decimals = f"{fraction:09d}".rstrip("0").ljust(2, "0")
     if whole:

@@ -232,6 +232,11 @@ def test_a_rotated_key_works_beside_the_old_one(product: Product) -> None:
     ]
     _ready(product, "rotated-new")
     assert product.post("hi", key="rotated").status_code == 200
+    product.api("POST", f"keys/{key['id']}/rotate/", json={"overlap_seconds": 0})
+    deadline = time.monotonic() + 5
+    while (answer := product.post("hi", key="rotated-new")).status_code == 200:
+        assert time.monotonic() < deadline
+    assert "was replaced" in answer.json()["error"]["message"]
 
 
 def test_models_and_addresses_that_are_not_allowed(product: Product) -> None:

@@ -8,9 +8,11 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from ulid import ULID
 
-from governance.models import AuditEntry, Budget, Customer, Developer, Membership, Team, VirtualKey
-from tests.governance.admin.conftest import Tenant
+from governance.models import AuditEntry, Budget, Customer, Developer, LedgerEntry, Membership, Team, VirtualKey
+from tests.governance.admin.conftest import Tenant, sign_in
 
 
 def page(row: Any, kind: str, *args: Any) -> str:
@@ -25,6 +27,21 @@ def test_lists_show_alice_hers_and_nothing_to_charlie(
             assert "Acme" in client.get(page(row, "changelist")).content.decode(), row
         assert "Acme" not in charlie.get(page(row, "changelist")).content.decode(), row
         assert "Globex" in charlie.get(page(row, "changelist")).content.decode(), row
+
+
+def test_a_team_lead_sees_the_teams_part_of_a_customers_spend(acme: Tenant, alice: Client) -> None:
+    other = Team.objects.create(customer=acme.customer, name="Acme apps")
+    for team, dollars in ((acme.team, 7), (other, 4000)):
+        LedgerEntry.objects.create(
+            id=str(ULID()), occurred_at=timezone.now(), customer_id=acme.customer.pk, team_id=team.pk,
+            virtual_key_id=acme.key.pk, model="claude-opus-5-5", amount_nano_usd=dollars * 10**9,
+        )  # fmt: skip
+    Budget.objects.create(scope="customer", customer=acme.customer, limit_nano_usd=5000 * 10**9)
+    lead = sign_in("lena", role="Team lead", customer=acme.customer, team=acme.team)
+    seen = lead.get(page(acme.customer, "changelist")).content.decode()
+    assert "7.00" in seen
+    assert "4,007.00" not in seen
+    assert "5,000.00" not in seen
 
 
 def test_a_page_of_another_customer_is_not_there(charlie: Client, alice: Client, acme: Tenant) -> None:

@@ -1,0 +1,37 @@
+"""Where a request to a provider goes, and with which credential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.providers import PROVIDERS
+from gateway.wire.headers import Headers
+from governance.snapshot import CredentialConfig, ProviderConfig
+
+
+def sent(kind: str, base_url: str, secret: str = "sk-ant-api03-x") -> Any:
+    credential = CredentialConfig("main", 1.0, secret)
+    provider = ProviderConfig(1, "p", kind, base_url, 0, (credential,))
+    headers = Headers([(b"authorization", b"Bearer sk-cmp-secret"), (b"anthropic-version", b"2023-06-01")])
+    return PROVIDERS[kind].request(provider, credential, "/v1/messages", b"beta=true", headers, b"{}")
+
+
+def test_the_address_of_the_provider_wins_over_the_setting(settings: Any) -> None:
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ANTHROPIC_BASE_URL": "https://proxy.example"}
+    assert sent("anthropic", "").url == "https://proxy.example/v1/messages?beta=true"
+    assert sent("anthropic", "https://own.example/a").url == "https://own.example/a/v1/messages?beta=true"
+
+
+@pytest.mark.parametrize(
+    ("secret", "header"),
+    [
+        ("sk-ant-api03-x", ("x-api-key", "sk-ant-api03-x")),
+        ("sk-ant-oat01-x", ("authorization", "Bearer sk-ant-oat01-x")),
+    ],
+)
+def test_each_kind_of_credential_goes_into_its_header(secret: str, header: tuple[str, str]) -> None:
+    headers = sent("anthropic", "https://own.example", secret).headers
+    assert header in headers
+    assert "sk-cmp-secret" not in str(headers)
