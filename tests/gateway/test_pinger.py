@@ -1,0 +1,98 @@
+"""Pings go between events only, and a client that takes no byte is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway import pinger
+from gateway.pinger import Pinger
+from gateway.wire import sse
+from gateway.wire.peek import Peek
+
+
+class Stream:
+    """The writing side of an exchange: keeps what is written; `blocked` makes a write wait for ever."""
+
+    def __init__(self) -> None:
+        self.peek = Peek("claude-opus-5-5", stream=True)
+        self.billable = True
+        self.client_gone = self.finished = self.blocked = False
+        self.answered_status: int | None = None
+        self.written: list[bytes] = []
+
+    async def start(self, status: int, headers: Any) -> None:
+        self.answered_status = status
+
+    async def write(self, chunk: bytes) -> None:
+        if self.blocked:
+            await asyncio.Event().wait()
+        self.written.append(chunk)
+
+    def leave(self) -> None:
+        self.client_gone = True
+
+
+@pytest.fixture
+def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    monkeypatch.setattr(pinger, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(pinger, "STALL_SECONDS", 0.15)
+    return Stream()
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_silent_provider_is_bridged_from_the_start(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    await until(lambda: len(stream.written) >= 2)
+    writer.stop()
+    assert stream.answered_status == 200
+    assert set(stream.written) == {sse.PING}
+
+
+async def test_no_ping_inside_an_event(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    stream.answered_status = 200
+    await writer.write(b'event: x\ndata: {"ty')
+    assert not writer.at_boundary
+    await asyncio.sleep(0.2)  # four silences long: nothing may come
+    assert stream.written == [b'event: x\ndata: {"ty']
+    await writer.write(b'pe": 1}\n')
+    await writer.write(b"\n")
+    assert writer.at_boundary
+    await until(lambda: stream.written[-1] == sse.PING)
+    writer.stop()
+
+
+async def test_a_ping_that_was_due_gives_way_to_the_stream(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    stream.answered_status = 200
+    writer._ping = asyncio.get_running_loop().create_task(writer._send())
+    await writer.write(b"event: x\nda")  # before the task had its turn
+    await writer._ping
+    writer.stop()
+    assert stream.written == [b"event: x\nda"]
+
+
+async def test_a_client_that_takes_no_byte_is_given_up(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    stream.answered_status, stream.blocked = 200, True
+    async with asyncio.timeout(5):
+        await writer.write(b"event: x\ndata: 1\n\n")
+    writer.stop()
+    assert stream.client_gone
+    assert stream.written == []
+
+
+async def test_nothing_is_written_after_the_end(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    stream.answered_status, stream.finished = 200, True
+    await asyncio.sleep(0.15)  # three silences long
+    writer.stop()
+    assert stream.written == []
