@@ -21,7 +21,7 @@ NO_RETRY: HeaderList = ((b"x-should-retry", b"false"),)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An error in Anthropic's envelope. `reason` groups it in the metrics; `refusal` tells our no from a failure."""
+    """An error in Anthropic's envelope. `refusal` tells our own no from a failure."""
 
     status: int
     type: str

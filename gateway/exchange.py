@@ -87,8 +87,8 @@ class Exchange:
     attempts: list[Attempt] = field(default_factory=list)
     billable: bool = True
     """False for what is free by definition (token counting)."""
-    upstream_seconds: float = 0.0
-    """Time spent waiting for the provider and the client: the rest is the gateway's own."""
+    waited_seconds: float = 0.0
+    """Time spent waiting for the provider, the client and the next try: the rest is the gateway's own."""
     answered_status: int | None = None
     first_content: float | None = None
     client_gone: bool = False

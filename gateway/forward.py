@@ -52,6 +52,7 @@ async def forward(exchange: Exchange) -> None:
             if failure is not None and (exchange.client_gone or (delay and not failure.same_target)):
                 break
             if delay:
+                exchange.waited_seconds += delay
                 await asyncio.sleep(delay)
             try:
                 await _attempt(exchange, target, pinger)
@@ -102,11 +103,11 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
     attempt.status = response.status
     attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
     try:
-        if 200 <= response.status < 300:
-            exchange.gateway.credential_accepted(target)
         if not 200 <= response.status < 300:
             await _provider_error(exchange, attempt, response)
-        elif response.content_type == "text/event-stream":
+            return
+        exchange.gateway.credential_accepted(target)
+        if response.content_type == "text/event-stream":
             await _relay_stream(exchange, attempt, response, pinger)
         elif response.content_type == "application/json":
             await _relay_whole(exchange, attempt, response)
@@ -273,4 +274,4 @@ async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, 
 def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:
     attempt.ended = time.monotonic()
     attempt.error = error or attempt.error
-    exchange.upstream_seconds += attempt.ended - attempt.started
+    exchange.waited_seconds += attempt.ended - attempt.started

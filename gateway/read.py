@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fnmatch import fnmatchcase
 
 from gateway import errors
@@ -13,7 +14,9 @@ from governance.domain.access import Grant, ProjectRef
 
 async def read(exchange: Exchange) -> Peek:
     """Fill body, peek, attribution and project. The body is kept byte for byte."""
+    began = time.monotonic()
     exchange.body = await _body(exchange)
+    exchange.waited_seconds += time.monotonic() - began
     exchange.record.request_bytes = len(exchange.body)
     try:
         request = peek(exchange.body)

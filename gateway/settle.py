@@ -38,7 +38,7 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     record.latency_ms = round((now - exchange.started) * 1000, 3)
     if exchange.first_content is not None:
         record.ttft_ms = round((exchange.first_content - exchange.started) * 1000, 3)
-    record.gateway_overhead_us = max(0, round((now - exchange.started - exchange.upstream_seconds) * 1_000_000))
+    record.gateway_overhead_us = max(0, round((now - exchange.started - exchange.waited_seconds) * 1_000_000))
     try:
         qualities = [_account(exchange, attempt) for attempt in exchange.attempts]
         record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)

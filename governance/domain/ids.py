@@ -1,6 +1,7 @@
 """ULIDs: 48 bits of milliseconds and 80 random bits as 26 characters, so that ids sort by time.
 
-Specification: github.com/ulid/spec. Made here because every request needs one: 1.5 µs, where `python-ulid` takes 13.
+Specification: github.com/ulid/spec. Made here because every request needs one: 3.3 µs, where `python-ulid` took 9.8
+in the same run.
 """
 
 from __future__ import annotations
