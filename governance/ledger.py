@@ -97,8 +97,10 @@ _ROLLING = datetime.min.replace(tzinfo=UTC)
 _watched: tuple[int, Mapping[tuple[str, int], list[_Watched]]] = (-1, {})
 
 
-def post(postings: Sequence[Posting]) -> list[WindowState]:
+def post(postings: Sequence[Posting], *, owner: str = "") -> list[WindowState]:
     """Write each charge once and move the windows of the budgets it counts in; call inside a transaction.
+
+    `owner` is the process whose leases covered the charges.
 
     A posting whose id is in the ledger already is not written again: a replay is harmless. Returns the state of each
     window that the postings count in, also of those that a replay left as they were: the caller, who may not know that

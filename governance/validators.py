@@ -59,3 +59,12 @@ def validate_secret_env(value: str) -> None:
         raise ValidationError(f"{value!r} is not the name of an environment variable.")
     if value.startswith(("COMPTROLLER_", "DJANGO_")) or value in {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"}:
         raise ValidationError(f"{value} is a setting of the gateway, not a provider's secret. Name another variable.")
+
+
+def validate_downgrade(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise ValidationError('Give pairs of models such as {"claude-opus-*": "claude-sonnet-5-5"}.')
+    validate_model_patterns(list(value))
+    for target in value.values():
+        if not isinstance(target, str) or not re.fullmatch(r"[\w.:@/-]{1,200}", target):
+            raise ValidationError(f"{target!r} is not a model id; a pattern cannot be sent to a provider.")

@@ -1,5 +1,6 @@
 """Tables of governance, one module a subject."""
 
+from governance.models.allowances import AllowanceWindow, GatewayProcess, Lease
 from governance.models.audit import AuditEntry
 from governance.models.budgets import Budget, BudgetWindow, RateLimit, ScopedLimit
 from governance.models.keys import KeyActivity, KeySecret, ProviderAccess, VirtualKey
@@ -11,14 +12,17 @@ from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion
 
 __all__ = [
+    "AllowanceWindow",
     "AuditEntry",
     "Budget",
     "BudgetWindow",
     "ConfigurationVersion",
     "Customer",
     "Developer",
+    "GatewayProcess",
     "KeyActivity",
     "KeySecret",
+    "Lease",
     "LedgerEntry",
     "Membership",
     "Price",

@@ -11,7 +11,7 @@ from governance.fields import NanoUsdField
 from governance.models.keys import ProviderAccess, VirtualKey
 from governance.models.tenants import Customer, Developer, Project, Team
 from governance.querysets import ScopedLimitQuerySet
-from governance.validators import validate_model_patterns, validate_thresholds, validate_timezone
+from governance.validators import validate_downgrade, validate_model_patterns, validate_thresholds, validate_timezone
 
 
 class ScopedLimit(models.Model):
@@ -134,6 +134,29 @@ class Budget(ScopedLimit):
         validators=[validate_thresholds],
         help_text="Percentages at which to tell, for example [50, 80, 95, 100].",
     )
+    carry_over = models.BooleanField(
+        default=False, help_text="What was not spent in a period is added to the next one, once."
+    )
+    owner_email = models.EmailField("owner's e-mail", blank=True, help_text="Told at each threshold.")
+    approver_email = models.EmailField("approver's e-mail", blank=True, help_text="Told too; decides about raises.")
+    downgrade_at = models.PositiveSmallIntegerField(
+        "downgrade at %",
+        null=True,
+        blank=True,
+        help_text="From this share on, dearer models are replaced as `downgrade` says. Empty: never.",
+    )
+    downgrade = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_downgrade],
+        help_text='Which model takes the place of which, for example {"claude-opus-*": "claude-sonnet-5-5"}.',
+    )
+    throttle_at = models.PositiveSmallIntegerField(
+        "throttle at %", null=True, blank=True, help_text="From this share on, few requests run at once. Empty: never."
+    )
+    throttle_concurrent = models.PositiveSmallIntegerField(
+        "requests at once when throttled", default=1, help_text="Of the whole budget, in each gateway process."
+    )
 
     class Meta:
         ordering = ["customer__name", "scope", "pk"]
@@ -209,6 +232,12 @@ class RateLimit(ScopedLimit):
     unit = models.CharField(max_length=10, choices=Unit.choices)
     limit = models.PositiveBigIntegerField()
     per = models.CharField(max_length=6, choices=Per.choices, blank=True, help_text="Empty only for requests at once.")
+    enforcement = models.CharField(
+        max_length=8,
+        choices=Budget.Enforcement.choices,
+        default=Budget.Enforcement.STOP,
+        help_text="Requests, and requests at once, are never above the limit. Tokens: what runs may finish, unless hard.",
+    )
 
     class Meta:
         ordering = ["customer__name", "scope", "pk"]

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 
+from governance.fields import NanoUsdField
 from governance.querysets import CustomerQuerySet, DeveloperQuerySet, ProjectQuerySet, TeamQuerySet
 from governance.validators import validate_timezone
 
@@ -63,6 +64,11 @@ class Customer(models.Model):
         max_length=200,
         blank=True,
         help_text="Shown to developers when a budget blocks them: a name, an e-mail address or a link.",
+    )
+    emergency_reserve_nano_usd = NanoUsdField(
+        "emergency reserve (USD)",
+        default=0,
+        help_text="What may be raised in a calendar month without waiting for an approver; 0 allows none.",
     )
     is_active = models.BooleanField(
         "active", default=True, help_text="Switch off to refuse every key of this customer."
