@@ -82,5 +82,16 @@ class ScopedLimitQuerySet(VisibleQuerySet):
     """Budgets and rate limits carry the customer and, where their target lies inside one team, the team."""
 
 
+class RaiseQuerySet(VisibleQuerySet):
+    """A raise is seen by who sees its budget; when that is gone, by who saw it then."""
+
+    def visible_to(self, user: Any) -> Self:
+        restriction = scope_filter(user, customer="budget__customer_id", team="budget__team_id")
+        if restriction is None:
+            return self
+        kept = scope_filter(user, customer="customer_id", team="team_id") or Q()
+        return self.filter(restriction | (Q(budget__isnull=True) & kept))
+
+
 class AuditQuerySet(VisibleQuerySet):
     """Audit entries; those that belong to no customer are for superusers."""

@@ -27,6 +27,7 @@ def _can(verbs: Iterable[str], models: Iterable[str], app: str = "governance") -
 
 
 _READ_USAGE = _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey"]) | _can(["view"], _TRAFFIC, "observability")
+_RAISES = {"governance.view_raise", "governance.add_raise", "governance.emergency_raise"}
 _KEYS = {"governance.issue_virtualkey", "governance.revoke_virtualkey"}
 
 ROLES: dict[str, set[str]] = {
@@ -39,17 +40,19 @@ ROLES: dict[str, set[str]] = {
     | _can(["view"], ["group"], "auth")
     | _can(_EVERYTHING, ["periodictask", "intervalschedule", "crontabschedule"], "django_celery_beat")
     | _KEYS
-    | {"governance.decide_priceproposal"},
+    | _RAISES
+    | {"governance.decide_priceproposal", "governance.decide_raise"},
     "Finance": _READ_USAGE
     | _can(["add", "change", "delete"], ["budget"])
     | _can(["view", "add", "change"], ["price"])
     | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider"])
     | _can(["view", "add"], ["logexport"], "observability")
-    | {"governance.decide_priceproposal"},
-    "Team lead": _READ_USAGE | _can(["add", "change"], ["virtualkey", "developer", "project"]) | _KEYS,
+    | _RAISES
+    | {"governance.decide_priceproposal", "governance.decide_raise"},
+    "Team lead": _READ_USAGE | _can(["add", "change"], ["virtualkey", "developer", "project"]) | _KEYS | _RAISES,
     "Developer": set(),
     "Auditor": _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey", "provider", "provideraccess", "membership"])
-    | _can(["view"], ["price", "priceproposal", "ledgerentry", "auditentry"])
+    | _can(["view"], ["price", "priceproposal", "ledgerentry", "auditentry", "raise"])
     | _can(["view"], [*_TRAFFIC, "logexport"], "observability")
     | _can(["view"], ["user", "group"], "auth"),
 }

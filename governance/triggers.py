@@ -29,6 +29,7 @@ from governance.models import (
     Provider,
     ProviderAccess,
     ProviderCredential,
+    Raise,
     RateLimit,
     Team,
     VirtualKey,
@@ -47,6 +48,7 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     ProviderAccess,
     Budget,
     RateLimit,
+    Raise,
     Price,
 )
 _VERSION = ConfigurationVersion._meta.db_table

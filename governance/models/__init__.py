@@ -8,6 +8,7 @@ from governance.models.ledger import LedgerEntry
 from governance.models.people import Membership
 from governance.models.prices import Price, PriceProposal
 from governance.models.providers import Provider, ProviderCredential
+from governance.models.raises import Raise
 from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion
 
@@ -31,6 +32,7 @@ __all__ = [
     "Provider",
     "ProviderAccess",
     "ProviderCredential",
+    "Raise",
     "RateLimit",
     "ScopedLimit",
     "Team",
