@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from django.apps import apps
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.db.models import Q
@@ -95,3 +96,33 @@ class RaiseQuerySet(VisibleQuerySet):
 
 class AuditQuerySet(VisibleQuerySet):
     """Audit entries; those that belong to no customer are for superusers."""
+
+
+class InstallationQuerySet(models.QuerySet[Any]):
+    """Rows that sum up every customer: for who may see every customer as a whole."""
+
+    def visible_to(self, user: Any) -> Self:
+        return self if sees_every_customer(user) else self.none()
+
+
+class CustomerOrInstallationQuerySet(models.QuerySet[Any]):
+    """Rows of one customer as a whole, or, where they name none, of every customer."""
+
+    def visible_to(self, user: Any) -> Self:
+        if sees_every_customer(user):
+            return self
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        whole = user.memberships.filter(team__isnull=True).values_list("customer_id", flat=True)
+        return self.filter(customer_id__in=list(whole))
+
+
+def sees_every_customer(user: Any) -> bool:
+    """A superuser, or a member of each customer that there is."""
+    if not user.is_authenticated or not user.is_active:
+        return False
+    if user.is_superuser:
+        return True
+    customers = apps.get_model("governance", "Customer").objects
+    whole = user.memberships.filter(team__isnull=True).values_list("customer_id", flat=True)
+    return customers.exists() and not customers.exclude(pk__in=whole).exists()

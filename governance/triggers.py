@@ -24,6 +24,7 @@ from governance.models import (
     Developer,
     KeySecret,
     LedgerEntry,
+    MonthLock,
     Price,
     Project,
     Provider,
@@ -50,6 +51,7 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     RateLimit,
     Raise,
     Price,
+    MonthLock,  # no gateway reads it: with the version's lock, totals and batches under way wait for each other
 )
 _VERSION = ConfigurationVersion._meta.db_table
 

@@ -9,6 +9,16 @@ from governance.models.people import Membership
 from governance.models.prices import Price, PriceProposal
 from governance.models.providers import Provider, ProviderCredential
 from governance.models.raises import Raise
+from governance.models.reconciliation import (
+    MonthLock,
+    ReconciliationDay,
+    ReconciliationException,
+    ReconciliationLine,
+    ReportDay,
+    ReportImport,
+    ReportLine,
+    Workspace,
+)
 from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion
 
@@ -26,6 +36,7 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "Membership",
+    "MonthLock",
     "Price",
     "PriceProposal",
     "Project",
@@ -34,7 +45,14 @@ __all__ = [
     "ProviderCredential",
     "Raise",
     "RateLimit",
+    "ReconciliationDay",
+    "ReconciliationException",
+    "ReconciliationLine",
+    "ReportDay",
+    "ReportImport",
+    "ReportLine",
     "ScopedLimit",
     "Team",
     "VirtualKey",
+    "Workspace",
 ]
