@@ -94,6 +94,10 @@ class RaiseQuerySet(VisibleQuerySet):
         return self.filter(restriction | (Q(budget__isnull=True) & kept))
 
 
+class AlertQuerySet(VisibleQuerySet):
+    """An alert keeps the customer and team of its budget; one about a whole customer names no team."""
+
+
 class AuditQuerySet(VisibleQuerySet):
     """Audit entries; those that belong to no customer are for superusers."""
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 
 def validate_timezone(value: str) -> None:
@@ -59,6 +60,16 @@ def validate_secret_env(value: str) -> None:
         raise ValidationError(f"{value!r} is not the name of an environment variable.")
     if value.startswith(("COMPTROLLER_", "DJANGO_")) or value in {"DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"}:
         raise ValidationError(f"{value} is a setting of the gateway, not a provider's secret. Name another variable.")
+
+
+def validate_emails(value: Any) -> None:
+    if not isinstance(value, list):
+        raise ValidationError("Give a list of e-mail addresses.")
+    for address in value:
+        try:
+            validate_email(address if isinstance(address, str) else "")
+        except ValidationError:
+            raise ValidationError(f"{address!r} is not an e-mail address.") from None
 
 
 def validate_downgrade(value: Any) -> None:

@@ -1,5 +1,6 @@
 """Tables of governance, one module a subject."""
 
+from governance.models.alerts import Alert, AlertChannel, AlertDelivery
 from governance.models.allowances import AllowanceWindow, GatewayProcess, Lease
 from governance.models.audit import AuditEntry
 from governance.models.budgets import Budget, BudgetWindow, RateLimit, ScopedLimit
@@ -23,6 +24,9 @@ from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion
 
 __all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertDelivery",
     "AllowanceWindow",
     "AuditEntry",
     "Budget",
