@@ -38,7 +38,7 @@ _TIMES = [index for index, field in enumerate(_FIELDS) if isinstance(field, mode
 _LIMITS = tuple(_TEXTS.values())
 _texts_of = attrgetter(*_TEXTS)
 _values_of = attrgetter(*_NAMES)
-_TAIL = "ON CONFLICT (id) DO NOTHING"
+_TAIL = "ON CONFLICT DO NOTHING"  # no columns named: the key is (id, started_at) where the table is partitioned
 
 
 def insert(records: Sequence[RequestRecord]) -> None:
