@@ -141,7 +141,9 @@ class Alert(models.Model):
     model = models.CharField(max_length=200, blank=True)
     requests = models.BigIntegerField(null=True)
     tokens = models.BigIntegerField(null=True)
-    note = models.CharField(max_length=500, blank=True)
+    event = models.CharField(max_length=11, blank=True, help_text="Of a raise: requested, approved, declined, ended.")
+    amount_nano_usd = NanoUsdField("amount (USD)", null=True, help_text="Of a raise.")
+    note = models.CharField(max_length=900, blank=True, help_text="Of a raise: who, how much, until when and why.")
 
     objects = AlertQuerySet.as_manager()
 
