@@ -130,3 +130,21 @@ def sees_every_customer(user: Any) -> bool:
     customers = apps.get_model("governance", "Customer").objects
     whole = user.memberships.filter(team__isnull=True).values_list("customer_id", flat=True)
     return customers.exists() and not customers.exclude(pk__in=whole).exists()
+
+
+class PriceOverrideQuerySet(VisibleQuerySet):
+    """What a customer pays belongs to the customer as a whole."""
+
+    team_path = None
+
+
+class RepricingQuerySet(models.QuerySet[Any]):
+    """Re-pricing reaches a whole customer; one of every customer is for superusers."""
+
+    def visible_to(self, user: Any) -> Self:
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        if user.is_superuser:
+            return self
+        whole = user.memberships.filter(team__isnull=True).values_list("customer_id", flat=True)
+        return self.filter(customer_id__in=list(whole))

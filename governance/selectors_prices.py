@@ -47,18 +47,18 @@ def zero_cost_models(since: datetime, *, user: Any = None) -> list[PriceGap]:
     return _values(grouped.filter(charged=0).order_by("-used", "model"))
 
 
-def _charges(since: datetime, user: Any) -> QuerySet[LedgerEntry]:
+def _charges(since: datetime, user: Any) -> QuerySet[Any]:
     charges = LedgerEntry.objects.filter(kind=LedgerEntry.Kind.CHARGE, occurred_at__gte=since)
     mine = None if user is None else scope_filter(user, customer="customer_id", team="team_id")
     return charges if mine is None else charges.filter(mine)
 
 
-def _gaps(charges: QuerySet[LedgerEntry]) -> list[PriceGap]:
+def _gaps(charges: QuerySet[Any]) -> list[PriceGap]:
     return _values(_by_model(charges).order_by("-charged", "model"))
 
 
-def _by_model(charges: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry, dict[str, Any]]:
-    return (
+def _by_model(charges: QuerySet[Any]) -> QuerySet[Any, Any]:
+    grouped: QuerySet[Any, Any] = (
         charges.order_by()
         .values("model")
         .annotate(
@@ -69,9 +69,10 @@ def _by_model(charges: QuerySet[LedgerEntry]) -> QuerySet[LedgerEntry, dict[str,
             charged=Sum("amount_nano_usd"),
         )
     )
+    return grouped
 
 
-def _values(grouped: QuerySet[LedgerEntry, dict[str, Any]]) -> list[PriceGap]:
+def _values(grouped: QuerySet[Any, Any]) -> list[PriceGap]:
     return [
         PriceGap(row["model"], row["first"], row["last"], row["count"], int(row["used"]), int(row["charged"]))
         for row in grouped

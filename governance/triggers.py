@@ -6,16 +6,20 @@
 Each migration makes those again that are missing: SQLite loses a table's triggers when a migration rebuilds
 it. No setting lifts them. Who must erase history drops them by hand, as the database's owner; `check` and
 `readyz` say so until the next migration. (The test suite does that between tests: `tests/conftest.py`.)
+
+A partition of the ledger can be addressed by its own name: PostgreSQL copies the parent's row trigger to it, the
+one against TRUNCATE is made on each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from governance import partitions
 from governance.models import (
     AuditEntry,
     Budget,
@@ -24,8 +28,10 @@ from governance.models import (
     Developer,
     KeySecret,
     LedgerEntry,
+    ModelAlias,
     MonthLock,
     Price,
+    PriceOverride,
     Project,
     Provider,
     ProviderAccess,
@@ -51,9 +57,13 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     RateLimit,
     Raise,
     Price,
+    PriceOverride,
+    ModelAlias,
     MonthLock,  # no gateway reads it: with the version's lock, totals and batches under way wait for each other
 )
 _VERSION = ConfigurationVersion._meta.db_table
+_NO_EDIT = ("BEFORE DELETE OR UPDATE", "ROW", "comptroller_refuse")
+_NO_TRUNCATE = ("BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,13 @@ class Trigger:
     name: str
     table: str
     sql: str
+    parent: str = ""
+    """The table whose row trigger this one is PostgreSQL's copy of, on a partition; it comes and goes with that."""
+
+    @property
+    def label(self) -> str:
+        """Its name; with the partition where there is one of this name on each."""
+        return self.name if self.name.startswith(f"{self.table}_") else f"{self.name} on {self.table}"
 
 
 def install(using: str = DEFAULT_DB_ALIAS) -> None:
@@ -72,9 +89,12 @@ def install(using: str = DEFAULT_DB_ALIAS) -> None:
         if connection.vendor == "postgresql":
             for name, body in _FUNCTIONS.items():
                 cursor.execute(f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $${body}$$")
-        absent = set(missing_triggers(using))
-        for trigger in expected(connection):
-            if trigger.name in absent:
+        wanted = expected(connection)
+        absent = {trigger.label for trigger in _absent(connection, wanted)}
+        # A copy that is switched off comes back with its parent's trigger.
+        broken = {(trigger.name, trigger.parent) for trigger in wanted if trigger.parent and trigger.label in absent}
+        for trigger in wanted:
+            if not trigger.parent and (trigger.label in absent or (trigger.name, trigger.table) in broken):
                 cursor.execute(_drop(connection, trigger))
                 cursor.execute(trigger.sql)
     ConfigurationVersion.objects.using(using).get_or_create(id=1)
@@ -92,39 +112,55 @@ def missing_triggers(using: str = DEFAULT_DB_ALIAS) -> list[str]:
     """Names of the triggers that are absent, switched off or altered; sorted, empty when all is well."""
     connection = connections[using]
     altered: set[str] = set()
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
             cursor.execute("SELECT proname, prosrc FROM pg_proc WHERE proname = ANY(%s)", [list(_FUNCTIONS)])
             altered = set(_FUNCTIONS) - {name for name, body in cursor.fetchall() if _FUNCTIONS[name] == body}
+    return sorted(altered | {trigger.label for trigger in _absent(connection, expected(connection))})
+
+
+def _absent(connection: BaseDatabaseWrapper, wanted: Iterable[Trigger]) -> list[Trigger]:
+    """Those that are not there as they should be; a partition's copies are not named beside their parent's trigger."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # Before PostgreSQL 15 a partition's copy of a trigger counts as internal.
             cursor.execute(
                 "SELECT t.tgname, pg_get_triggerdef(t.oid, true) FROM pg_trigger t "
-                "JOIN pg_class c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal "
+                "JOIN pg_class c ON c.oid = t.tgrelid WHERE (NOT t.tgisinternal OR t.tgparentid <> 0) "
                 "AND t.tgenabled IN ('O', 'A') AND c.relnamespace = current_schema()::regnamespace"
             )
         else:
             cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
         present = set(cursor.fetchall())
-    absent = {trigger.name for trigger in expected(connection) if (trigger.name, trigger.sql) not in present}
-    return sorted(absent | altered)
+    absent = [trigger for trigger in wanted if (trigger.name, trigger.sql) not in present]
+    own = {(trigger.name, trigger.table) for trigger in absent}
+    return [trigger for trigger in absent if (trigger.name, trigger.parent) not in own]
 
 
 def expected(connection: BaseDatabaseWrapper) -> list[Trigger]:
-    """Every trigger that must exist on this kind of database."""
-    return [*history_guards(connection), *_version_counters(connection)]
+    """Every trigger that must exist on this database."""
+    return [*history_guards(connection), *_copied_guards(connection), *_version_counters(connection)]
 
 
 def history_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
     """The triggers that refuse to change or delete history."""
-    if connection.vendor == "postgresql":
-        return [
-            trigger
-            for table in (model._meta.db_table for model in APPEND_ONLY)
-            for trigger in (
-                _postgres(f"{table}_no_edit", table, "BEFORE DELETE OR UPDATE", "ROW", "comptroller_refuse"),
-                _postgres(f"{table}_no_truncate", table, "BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse"),
-            )
-        ]
-    return [trigger for model in APPEND_ONLY for trigger in _sqlite_guards(model)]
+    if connection.vendor != "postgresql":
+        return [trigger for model in APPEND_ONLY for trigger in _sqlite_guards(model)]
+    guards: list[Trigger] = []
+    for table in (model._meta.db_table for model in APPEND_ONLY):
+        guards.append(_postgres(f"{table}_no_edit", table, *_NO_EDIT))
+        names = [table, *(part.name for part in partitions.listed(table, connection))]
+        guards += [_postgres(f"{table}_no_truncate", name, *_NO_TRUNCATE) for name in names]
+    return guards
+
+
+def _copied_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
+    """What PostgreSQL itself makes of the row triggers, one on each partition."""
+    return [
+        replace(_postgres(f"{table}_no_edit", part.name, *_NO_EDIT), parent=table)
+        for table in (model._meta.db_table for model in APPEND_ONLY)
+        for part in partitions.listed(table, connection)
+    ]
 
 
 def _version_counters(connection: BaseDatabaseWrapper) -> list[Trigger]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -79,3 +80,30 @@ def validate_downgrade(value: Any) -> None:
     for target in value.values():
         if not isinstance(target, str) or not re.fullmatch(r"[\w.:@/-]{1,200}", target):
             raise ValidationError(f"{target!r} is not a model id; a pattern cannot be sent to a provider.")
+
+
+_RATES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+
+
+def validate_fixed_rates(value: Any) -> None:
+    """Rates by class, in USD per million tokens: `{"input": "2.5"}`."""
+    if not isinstance(value, dict):
+        raise ValidationError('Give rates by class, for example {"input": "2.5", "output": "12"}.')
+    for name, rate in value.items():
+        if name not in _RATES:
+            raise ValidationError(f"{name!r} is no token class. The classes are {', '.join(_RATES)}.")
+        try:
+            number = Decimal(str(rate))
+        except InvalidOperation:
+            number = Decimal(0)
+        if isinstance(rate, bool) or not number.is_finite() or not 0 < number <= 10_000:
+            raise ValidationError(f"The rate of {name} is {rate!r}: give USD per million tokens, 0 to 10000.")
+        if number != number.quantize(Decimal("1e-9")):
+            raise ValidationError(f"The rate of {name} has more than nine decimals.")
+
+
+def validate_model_alias(value: str) -> None:
+    if not re.fullmatch(r"[\w.:@/+=-]{1,200}", value):
+        raise ValidationError(
+            f"{value!r} is not a model id or an ARN. Give it exactly as it is served; patterns do not work here."
+        )

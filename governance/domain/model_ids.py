@@ -22,6 +22,10 @@ _REGIONS = {
 }
 """Bedrock's regional prefixes and their factor on the global rate (MONEY.md §3 rule 7)."""
 
+REGIONS = tuple(_REGIONS)
+"""Prefixes that choose a Bedrock rate."""
+
+_BEDROCK = re.compile(rf"^(?:(?:{'|'.join(_REGIONS)})\.)?anthropic\.")
 _GENERATION = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:-(\d{1,2}))?(?!\d)")
 _FIRST_WITH_REGIONAL_RATES = (4, 5)
 
@@ -55,6 +59,11 @@ def candidates(name: str) -> Iterator[tuple[str, Decimal]]:
     prefix, separator, base = name.partition(".")
     if separator and prefix in _REGIONS and base.startswith("anthropic."):
         yield base, _regional_factor(prefix, base)
+
+
+def family_name(name: str) -> str:
+    """The id as Anthropic spells it, without what Bedrock puts before it: what patterns of models are written for."""
+    return _BEDROCK.sub("", name, count=1)
 
 
 def _regional_factor(prefix: str, base: str) -> Decimal:

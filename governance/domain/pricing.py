@@ -22,10 +22,11 @@ from decimal import (
 from typing import Literal
 
 from governance.domain.iterations import split
-from governance.domain.model_ids import ONE, candidates, normalise
+from governance.domain.model_ids import ONE, candidates, family_name, normalise
+from governance.domain.overrides import Override, Overrides
 from governance.domain.usage import Iteration, Usage
 
-__all__ = ["Cost", "CostLine", "PriceBook", "PriceRow", "Quality", "Rates", "Tier", "normalise"]
+__all__ = ["Cost", "CostLine", "Override", "PriceBook", "PriceRow", "Quality", "Rates", "Tier", "normalise"]
 
 Quality = Literal["exact", "estimated", "unpriced", "reconciled"]
 
@@ -90,6 +91,10 @@ class PriceRow:
     max_output_tokens: int | None = None
     region: Decimal = ONE
     """Factor of a Bedrock region whose rates are derived from this row's."""
+    adjustment: Decimal = ONE
+    """Factor of a customer's discount or markup, on tokens and searches."""
+    override_id: int | None = None
+    """The customer's override that made this row of the list's."""
 
     def rates_for(self, prompt_tokens: int) -> Rates:
         """The rates of a request with so many prompt tokens: its highest tier that is strictly exceeded."""
@@ -114,6 +119,8 @@ class CostLine:
     multiplier: Decimal
     amount: Decimal
     """USD, exact."""
+    override_id: int | None = None
+    """The customer's override that its rate or its multiplier holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +132,27 @@ class Cost:
     price_id: int | None
     lines: tuple[CostLine, ...] = ()
 
+    @property
+    def overrides(self) -> tuple[int, ...]:
+        """Ids of the customer's overrides that were applied, ascending."""
+        return tuple(sorted({line.override_id for line in self.lines if line.override_id is not None}))
+
 
 class PriceBook:
-    """All prices, indexed for the request path: no I/O, look-ups cached, safe to share between threads."""
+    """All prices, indexed for the request path: no I/O, look-ups cached, safe to share between threads.
 
-    __slots__ = ("_dearest", "_index", "_moments", "_resolved", "rows")
+    `overrides` are what single customers pay instead. `aliases` say which catalog id prices an id that is none, such
+    as the ARN of a Bedrock inference profile: (platform, id) → catalog id. An id with a price of its own needs none.
+    """
 
-    def __init__(self, rows: Iterable[PriceRow]) -> None:
+    __slots__ = ("_agreed", "_aliases", "_dearest", "_index", "_moments", "_overrides", "_resolved", "rows")
+
+    def __init__(
+        self,
+        rows: Iterable[PriceRow],
+        overrides: Iterable[Override] = (),
+        aliases: Mapping[tuple[str, str], str] | None = None,
+    ) -> None:
         # A rate of zero is a gap in the catalog, not a bargain: such a row prices nothing.
         priced = (row for row in rows if row.rates.input and row.rates.output)
         self.rows = tuple(sorted(priced, key=lambda row: row.effective_from))
@@ -141,6 +162,9 @@ class PriceBook:
         self._moments = sorted({row.effective_from for row in self.rows})
         self._resolved: dict[tuple[str, str], tuple[list[datetime], list[PriceRow]]] = {}
         self._dearest: dict[int, PriceRow] = {}
+        self._overrides = Overrides(overrides)
+        self._agreed: dict[tuple[int, str, str, datetime, Decimal], PriceRow] = {}
+        self._aliases = {(platform, normalise(name)): target for (platform, name), target in (aliases or {}).items()}
 
     def find(self, platform: str, model_id: str, at: datetime) -> PriceRow | None:
         """The price in force at a moment (aware), matched exactly after normalising.
@@ -167,17 +191,19 @@ class PriceBook:
         *,
         region: str = "",
         free: bool = False,
+        customer_id: int | None = None,
     ) -> Cost:
         """The cost of one attempt by the model that served it, at the price in force when the request started.
 
         `region` is the endpoint's where the platform has regional endpoints (empty or `global` otherwise). A
         model without a price is charged at the dearest known Claude rate and marked `unpriced`. `free` is for
-        what is not charged whatever its usage shows: a refusal without content.
+        what is not charged whatever its usage shows: a refusal without content. `customer_id` chooses among the
+        overrides; without it the list price applies.
         """
-        row = self.find(platform, model_id, at)
         if free:
+            row = self.find(platform, model_id, at)
             return Cost(0, "exact", row.id if row else None)
-        return self._charge(platform, model_id, row, usage, at, region)
+        return self._charge(platform, model_id, usage, at, region, customer_id)
 
     def ceiling(
         self,
@@ -192,6 +218,7 @@ class PriceBook:
         us: bool = True,
         cache_1h: bool = True,
         region: str | None = None,
+        customer_id: int | None = None,
     ) -> int:
         """Nano-dollars that a request of at most these sizes cannot pass, rounded up.
 
@@ -201,8 +228,8 @@ class PriceBook:
         other models (`advisor_message`, `fallback_message`, `compaction`) are not in it: their size is not
         known beforehand.
         """
-        row = self.find(platform, model_id, at) or self._dearest_at(at)
-        factor = row.region
+        row = self._price(platform, model_id, at, customer_id)
+        factor = row.region if row.adjustment is ONE else _multiply(row.region, row.adjustment)
         for name, possible, unlisted in (
             ("fast", fast, UNLISTED_FAST),
             ("us", us, ONE),
@@ -216,7 +243,8 @@ class PriceBook:
             prompt, output = max(prompt, dearest), max(output, rates.output)
         usd = _add(_multiply(prompt_tokens, prompt), _multiply(output_tokens, output))
         usd = _multiply(usd, factor).scaleb(-6, _EXACT)
-        usd = _add(usd, _multiply(web_searches, row.web_search or UNLISTED_WEB_SEARCH))
+        fee = _multiply(row.web_search or UNLISTED_WEB_SEARCH, row.adjustment)
+        usd = _add(usd, _multiply(web_searches, fee))
         return int(usd.scaleb(9, _EXACT).to_integral_value(ROUND_CEILING))
 
     def _resolve(self, platform: str, model_id: str) -> tuple[list[datetime], list[PriceRow]]:
@@ -224,17 +252,39 @@ class PriceBook:
 
         The memory is bounded.
         """
-        rows: list[PriceRow] = []
-        for name, factor in candidates(normalise(model_id)):
-            rows = self._index.get((platform, name), [])
-            if rows:
-                rows = rows if factor == ONE else [replace(row, region=factor) for row in rows]
-                break
+        name = normalise(model_id)
+        rows = self._rows_of(platform, name)
+        if not rows and (target := self._aliases.get((platform, name))):
+            rows = self._rows_of(platform, normalise(target))
         if len(self._resolved) >= _RESOLVED_LIMIT:
             self._resolved.clear()
         resolved = [row.effective_from for row in rows], rows
         self._resolved[platform, model_id] = resolved
         return resolved
+
+    def _rows_of(self, platform: str, name: str) -> list[PriceRow]:
+        for candidate, factor in candidates(name):
+            if rows := self._index.get((platform, candidate)):
+                return rows if factor == ONE else [replace(row, region=factor) for row in rows]
+        return []
+
+    def _price(self, platform: str, model_id: str, at: datetime, customer_id: int | None) -> PriceRow:
+        """What a customer is charged by: the row in force, or the dearest (id 0) for a model without a price.
+
+        With the customer's override in it. A model without a price takes a percentage, but no fixed rates: they would
+        hide that nobody knows what it costs.
+        """
+        row = self.find(platform, model_id, at) or self._dearest_at(at)
+        name = normalise(model_id)
+        names = (name, family_name(name), row.model_id, family_name(row.model_id)) if row.id else (name,)
+        override = self._overrides.find(customer_id, platform, names, at)
+        if override is None or (override.percent is None and not row.id):
+            return row
+        key = override.id, row.platform, row.model_id, row.effective_from, row.region
+        agreed = self._agreed.get(key)
+        if agreed is None:
+            agreed = self._agreed[key] = _agreed(row, override)
+        return agreed
 
     def _dearest_at(self, at: datetime) -> PriceRow:
         """A price no known Claude model exceeds in any class at a moment, over all platforms and tiers."""
@@ -249,7 +299,7 @@ class PriceBook:
         return list(latest.values())
 
     def _charge(
-        self, platform: str, model_id: str, row: PriceRow | None, usage: Usage, at: datetime, region: str
+        self, platform: str, model_id: str, usage: Usage, at: datetime, region: str, customer_id: int | None
     ) -> Cost:
         """Price the request's own tokens, then the steps of other models.
 
@@ -261,10 +311,10 @@ class PriceBook:
         agree = True
         if usage.iterations:
             own, others, agree = split(model_id, usage)
-        price = row or self._dearest_at(at)
+        price = served = self._price(platform, model_id, at, customer_id)
         multiplier, listed = _multiplier(price, usage, region)
-        unpriced, estimated = row is None, not (listed and agree)
-        _token_lines(lines, "", model_id, own, price.rates_for(own.prompt_tokens), multiplier)
+        unpriced, estimated = not price.id, not (listed and agree)
+        _token_lines(lines, "", model_id, own, price, multiplier)
         if usage.web_searches:
             fee = price.web_search or UNLISTED_WEB_SEARCH
             estimated |= not price.web_search
@@ -274,30 +324,31 @@ class PriceBook:
                     model_id,
                     usage.web_searches,
                     _multiply(fee, _MILLION),
-                    ONE,
-                    _multiply(usage.web_searches, fee),
+                    price.adjustment,
+                    _multiply(usage.web_searches, _multiply(fee, price.adjustment)),
+                    price.override_id,
                 )
             )
         for step in others:
             step_model = step.model or model_id
-            found = self.find(platform, step_model, at)
-            unpriced |= found is None
-            price = found or self._dearest_at(at)
+            price = self._price(platform, step_model, at, customer_id)
+            unpriced |= not price.id
             # A step whose model has no fast service ran at its own normal speed.
             multiplier, _ = _multiplier(price, usage, region, unlisted_fast=ONE)
-            _token_lines(lines, f"{step.kind} ", step_model, step, price.rates_for(step.prompt_tokens), multiplier)
+            _token_lines(lines, f"{step.kind} ", step_model, step, price, multiplier)
         total = ZERO
         for line in lines:
             total = _add(total, line.amount)
         quality: Quality = "unpriced" if unpriced else "estimated" if estimated else "exact"
         nano = int(total.scaleb(9, _EXACT).to_integral_value(ROUND_HALF_EVEN))
-        return Cost(nano, quality, row.id if row else None, tuple(lines))
+        return Cost(nano, quality, served.id or None, tuple(lines))
 
 
 def _token_lines(
-    lines: list[CostLine], kind: str, model: str, used: Usage | Iteration, rates: Rates, multiplier: Decimal
+    lines: list[CostLine], kind: str, model: str, used: Usage | Iteration, price: PriceRow, multiplier: Decimal
 ) -> None:
-    """Append one line for each class that has tokens."""
+    """Append one line for each class that has tokens, at the rates of their tier."""
+    rates = price.rates_for(used.prompt_tokens)
     for label, quantity, rate in (
         ("input", used.input_tokens, rates.input),
         ("cache_read", used.cache_read_tokens, rates.cache_read),
@@ -309,7 +360,7 @@ def _token_lines(
             amount = _multiply(quantity, rate).scaleb(-6, _EXACT)
             if multiplier is not ONE:
                 amount = _multiply(amount, multiplier)
-            lines.append(CostLine(kind + label, model, quantity, rate, multiplier, amount))
+            lines.append(CostLine(kind + label, model, quantity, rate, multiplier, amount, price.override_id))
 
 
 def _multiplier(
@@ -320,6 +371,8 @@ def _multiplier(
     By what was served, not asked for. Factors stack, but the batch discount does not stack with fast service.
     """
     factor, listed = row.region, True
+    if row.adjustment is not ONE:
+        factor = _multiply(factor, row.adjustment)
     if usage.speed == "fast":
         fast = row.multipliers.get("fast")
         listed = fast is not None
@@ -331,6 +384,19 @@ def _multiplier(
     if region and region != "global":
         factor = _multiply(factor, row.multipliers.get("regional", ONE))
     return factor, listed
+
+
+def _agreed(row: PriceRow, override: Override) -> PriceRow:
+    """A row of the list with a customer's override in it."""
+    if override.percent is not None:
+        factor = _add(ONE, override.percent.scaleb(-2, _EXACT))
+        return replace(row, adjustment=factor, override_id=override.id)
+    return replace(
+        row,
+        rates=replace(row.rates, **override.rates),
+        tiers=tuple(replace(tier, rates=replace(tier.rates, **override.rates)) for tier in row.tiers),
+        override_id=override.id,
+    )
 
 
 def _dearest(rows: Iterable[PriceRow], at: datetime) -> PriceRow:

@@ -3,10 +3,11 @@
 from governance.models.alerts import Alert, AlertChannel, AlertDelivery
 from governance.models.allowances import AllowanceWindow, GatewayProcess, Lease
 from governance.models.audit import AuditEntry
-from governance.models.budgets import Budget, BudgetWindow, RateLimit, ScopedLimit
+from governance.models.budgets import Budget, RateLimit, ScopedLimit
 from governance.models.keys import KeyActivity, KeySecret, ProviderAccess, VirtualKey
 from governance.models.ledger import LedgerEntry
 from governance.models.people import Membership
+from governance.models.price_rules import ModelAlias, PriceOverride
 from governance.models.prices import Price, PriceProposal
 from governance.models.providers import Provider, ProviderCredential
 from governance.models.raises import Raise
@@ -20,6 +21,7 @@ from governance.models.reconciliation import (
     ReportLine,
     Workspace,
 )
+from governance.models.repricing import Repricing, RepricingLine
 from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion
 
@@ -30,7 +32,6 @@ __all__ = [
     "AllowanceWindow",
     "AuditEntry",
     "Budget",
-    "BudgetWindow",
     "ConfigurationVersion",
     "Customer",
     "Developer",
@@ -40,8 +41,10 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "Membership",
+    "ModelAlias",
     "MonthLock",
     "Price",
+    "PriceOverride",
     "PriceProposal",
     "Project",
     "Provider",
@@ -55,6 +58,8 @@ __all__ = [
     "ReportDay",
     "ReportImport",
     "ReportLine",
+    "Repricing",
+    "RepricingLine",
     "ScopedLimit",
     "Team",
     "VirtualKey",
