@@ -40,7 +40,7 @@ def term(acme: Company, starts_at: datetime, ends_at: datetime, **values: object
             "decided_by": acme.fay,
             "decided_by_name": "fay",
             **values,
-        }  # fmt: skip
+        }
     )
 
 
