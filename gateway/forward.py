@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -19,11 +19,12 @@ from gateway.exchange import Attempt, Exchange, Target
 from gateway.pinger import Pinger
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Verdict
-from gateway.upstream import TimedOut, Unanswered, UpstreamError, UpstreamResponse
-from gateway.wire import sse
+from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
+from gateway.wire import sse, tokens
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
 from gateway.wire.usage import Meter, Metered
+from observability.spool import Admitted
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,10 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
     )
     name = target.provider.name
     try:
-        response = await exchange.gateway.upstream.open(request)
+        response = await exchange.gateway.upstream.open(request, _note(exchange, attempt))
+    except NotNoted:
+        exchange.attempts.remove(attempt)
+        raise errors.log_full() from None
     except UpstreamError as error:
         if isinstance(error, TimedOut):
             # It had the whole request and may have worked on it: unknown is never zero.
@@ -128,6 +132,28 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
     finally:
         exchange.on_client_gone = None
         response.close()
+
+
+def _note(exchange: Exchange, attempt: Attempt) -> Callable[[], bool] | None:
+    """What notes the request in the spool at the last moment before it is sent; None for what is free anyway."""
+    if not exchange.billable:
+        return None
+
+    def note() -> bool:
+        target = attempt.target
+        return exchange.gateway.recorder.admit(
+            Admitted(
+                record=exchange.record,
+                provider=target.provider.name,
+                credential=target.credential.name,
+                platform=attempt.platform,
+                model=exchange.record.model_requested,
+                provider_access_id=target.access.id,
+                prompt_tokens=tokens.estimate_prompt(len(exchange.body)),
+            )
+        )
+
+    return note
 
 
 async def _provider_error(exchange: Exchange, attempt: Attempt, response: UpstreamResponse) -> None:
@@ -274,4 +300,7 @@ async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, 
 def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:
     attempt.ended = time.monotonic()
     attempt.error = error or attempt.error
+    if error and attempt.metered is None:
+        # Nothing of this try is charged: if the process died now, the note on it must not charge it either.
+        exchange.gateway.recorder.withdraw(exchange.record.id)
     exchange.waited_seconds += attempt.ended - attempt.started

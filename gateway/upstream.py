@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.payload import Payload
 from aiohttp.resolver import ThreadedResolver
 
 from gateway.providers.base import UpstreamRequest
@@ -50,6 +51,13 @@ class PrivateAddress(UpstreamError):
             "its address is on loopback or a private network, which COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 would allow",
             f"({host})",
         )
+
+
+class NotNoted(UpstreamError):
+    """The request could not be noted first and was not sent: not one of its bytes left."""
+
+    def __init__(self) -> None:
+        super().__init__("it was not asked, for the request could not be noted before")
 
 
 def is_public(address: str) -> bool:
@@ -135,6 +143,41 @@ class UpstreamResponse:
         self._response.close()
 
 
+class _Body(Payload):
+    """A request's body. `note` is called once the connection stands, right before the first byte is sent.
+
+    aiohttp keeps the head back until the first part of the body comes and sends both at once: nothing leaves before.
+    """
+
+    def __init__(self, value: bytes, note: Callable[[], bool] | None) -> None:
+        super().__init__(value)
+        self._size = len(value)
+        self._note = note
+        self.refused = False
+        """The note could not be written: nothing was sent."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise NotImplementedError("The body is sent as it is.")
+
+    async def as_bytes(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return bytes(self._value)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._note is not None:
+            # uvloop gathers what is written until the end of its turn. Between the note and the bytes nothing may
+            # come: a process that is killed there would have noted what no provider ever saw.
+            transport = getattr(writer, "transport", None)
+            if transport is not None:
+                transport.set_write_buffer_limits(0)
+            if not self._note():
+                self.refused = True
+                raise NotNoted
+        await writer.write(self._value)
+
+
 class Upstream:
     """Connection pools to all providers of one process."""
 
@@ -145,16 +188,25 @@ class Upstream:
         self._allow_private = allow_private
         self._open: dict[bool, aiohttp.ClientSession] = {}
 
-    async def open(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send the request and wait for status and headers. Raises UpstreamError."""
+    async def open(self, request: UpstreamRequest, note: Callable[[], bool] | None = None) -> UpstreamResponse:
+        """Send the request and wait for status and headers. Raises UpstreamError.
+
+        `note` is called right before the first byte is sent; where it says False nothing is, and NotNoted is raised.
+        """
         private = request.private or self._allow_private
         host = urlsplit(request.url).hostname or ""
         if not private and _is_literal(host) and not is_public(host):
             raise PrivateAddress(host)
         session = self._session(private)
-        response = await _translated(
-            lambda: session.post(request.url, data=request.body, headers=request.headers, allow_redirects=False)
-        )
+        body = _Body(request.body, note)
+        try:
+            response = await _translated(
+                lambda: session.post(request.url, data=body, headers=request.headers, allow_redirects=False)
+            )
+        except UpstreamError:
+            if body.refused:
+                raise NotNoted from None
+            raise
         return UpstreamResponse(response)
 
     async def close(self) -> None:

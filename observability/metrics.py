@@ -45,7 +45,27 @@ PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["p
 CREDENTIALS_REJECTED = Counter(
     "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
 )
-PENDING = Gauge("comptroller_spool_records", "Records not in the database yet.", multiprocess_mode="livesum")
+PENDING = Gauge(
+    "comptroller_spool_records", "Finished requests that are not in the database yet.", multiprocess_mode="livesum"
+)
+SPOOL_BYTES = Gauge("comptroller_spool_bytes", "Size of this process's spool on disk.", multiprocess_mode="livesum")
+SPOOL_FULL = Gauge("comptroller_spool_full", "1 while the spool gets no room.", multiprocess_mode="livemax")
+SPOOL_UNNOTED = Counter(
+    "comptroller_spool_unnoted",
+    "Notes that found no room: requests refused, admitted without a note, or finished in memory alone.",
+    ["what"],
+)
+SPOOL_REPLAYED = Counter(
+    "comptroller_spool_replayed",
+    "Requests of dead processes written from their spool: finished ones, orphans and those nothing is charged for.",
+    ["kind"],
+)
+SPOOL_DAMAGED = Gauge(
+    "comptroller_spool_damaged", "Files of the spool that could not be read in full.", multiprocess_mode="livemax"
+)
+SPOOL_SET_ASIDE = Gauge(
+    "comptroller_spool_set_aside", "Records that the database refused, kept in a file.", multiprocess_mode="livemax"
+)
 FLUSH_SECONDS = Histogram(
     "comptroller_log_flush_seconds",
     "Writing one batch of the log and the ledger.",

@@ -1,9 +1,10 @@
 """Takes finished requests from the data plane and writes them in batches: request rows and ledger in one
 transaction.
 
-`put` only appends to a queue. A thread of its own writes what it finds there, at most 250 ms apart. When the
-database is away it keeps everything and tries again; when it has kept `max_pending`, `accepting` turns false
-and the pipeline refuses new requests: nothing is ever dropped in silence.
+`put` notes the request in the spool, a local file that outlives the process, and appends it to a queue. A thread
+writes what it finds there, at most 250 ms apart, and replays what dead processes left. When the database is away
+everything is kept and tried again; when `max_pending` are kept, or the spool has no room, `accepting` turns false and
+the pipeline refuses new requests: nothing is ever dropped in silence.
 """
 
 from __future__ import annotations
@@ -12,32 +13,32 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connection, transaction
+from django.db import connection, transaction
 
 from governance import ledger
 from governance.domain.allowance import WindowState
+from governance.domain.ids import new_ulid
 from governance.ledger import Posting
-from observability import metrics, rollups, rows, unwritten
+from observability import metrics
+from observability.batch import Item, Outage, write
 from observability.records import RequestRecord
+from observability.replay import Replay
+from observability.spool import Admitted, Spool, aside, configured_root
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Item = tuple[RequestRecord, Posting | None]
 BATCH_ROWS = 200
 """Larger ones would hold the interpreter's lock, and so the event loop, for too long."""
 INTERVAL_S = 0.2
+REPLAY_EVERY_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 TOUCH_EVERY = timedelta(minutes=1)
-
-
-class Outage(Exception):
-    """The database cannot be written now; the same batch may be written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ class RecorderState:
     last_flush_at: datetime | None
     lag_s: float
     set_aside: int
-    """Records that the database refused and that are kept in a file (`unwritten.py`), since the start."""
+    """Records that the database refused and that are kept in a file of the spool, since the start."""
 
 
 class Recorder:
     """One for each process. `listeners` get each committed batch, `on_posted` the budget windows it moved,
-    both in the recorder's thread.
+    both in the recorder's thread. Without a spool it keeps everything in memory alone.
     """
 
     def __init__(
@@ -66,7 +67,12 @@ class Recorder:
         on_posted: Sequence[Callable[[list[WindowState]], object]] = (),
         max_pending: int = 100_000,
         interval_s: float = INTERVAL_S,
+        spool: Spool | None = None,
     ) -> None:
+        self.spool = spool
+        self.owner = spool.owner if spool else new_ulid()
+        """Names this process in its leases and its spool."""
+        self._root = spool.root if spool else configured_root()
         self.listeners = list(listeners)
         self.on_posted = list(on_posted)
         self._max_pending = max_pending
@@ -80,23 +86,56 @@ class Recorder:
         self._last_error = ""
         self._last_flush_at: datetime | None = None
         self._set_aside = 0
+        self._in_memory: dict[str, Item] = {}
+        """Finished requests that the spool had no room for."""
+        self._replay = Replay(self._root, listeners=self.listeners) if spool else None
+        self._sweep: Iterator[None] | None = None
+        self._next_sweep = 0.0
+        self._ended = False
 
     def start(self) -> None:
         """Start the thread; a second call does nothing."""
         if self._thread is None:
+            if self.spool is not None:
+                self.spool.start()
             self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
             self._thread.start()
 
+    def admit(self, note: Admitted) -> bool:
+        """Note that a request's bytes go to a provider now; where this is False they must not. No I/O."""
+        return self.spool is None or self.spool.admit(note)
+
+    def withdraw(self, id: str) -> None:
+        """Note that the attempt last admitted ended without an answer that is charged. No I/O."""
+        if self.spool is not None:
+            self.spool.withdraw(id)
+
     def put(self, record: RequestRecord, posting: Posting | None = None) -> None:
         """Take over a finished request; the caller must not change the record afterwards. No I/O, any thread."""
+        spool = self.spool
+        if posting is None and self._full() and not (spool and spool.holds(record.id)):
+            # The database is away, and it is refusals that come in: they must not fill the memory and the disk that
+            # the charges wait in.
+            logger.warning("Not recorded, the log is full: %s %s", record.id, record.error_message)
+            return
+        if spool is not None and not spool.finish(record, posting):
+            self._in_memory[record.id] = (record, posting)
+        if self._ended:
+            self._leave_behind([(record, posting)])
+            return
         self._queue.append((record, posting))
         if len(self._queue) >= BATCH_ROWS and not self._wake.is_set():
             self._wake.set()
 
     @property
     def accepting(self) -> bool:
-        """False when so much waits for the database that new requests must be refused."""
-        return len(self._queue) + len(self._batch) < self._max_pending and self._stop_by is None
+        """False when so much waits for the database, or the spool has so little room, that new requests must be
+        refused.
+        """
+        return not self._full() and self._stop_by is None and (self.spool is None or self.spool.accepting)
+
+    def _full(self) -> bool:
+        return len(self._queue) + len(self._batch) >= self._max_pending
 
     def state(self) -> RecorderState:
         batch = self._batch
@@ -119,41 +158,88 @@ class Recorder:
         """Write everything and end the thread, within `timeout` seconds; gives how many records could not be
         written.
 
-        Those are kept in the file of `unwritten.py`.
+        Those stay in the spool, for the next process to write; what the spool had no room for is set aside in a file.
         """
+        if self._ended:
+            return 0
         self._stop_by = time.monotonic() + timeout
         self._wake.set()
+        stuck = False
         if self._thread is not None:
             self._thread.join(timeout + 1)
-            if self._thread.is_alive():
-                logger.error("The recorder's thread is stuck in the database; its batch is kept in a file.")
+            stuck = self._thread.is_alive()
+        self._ended = True
         left = [*self._batch, *self._queue]
         self._queue.clear()
-        for record, posting in left:
-            unwritten.keep(record, posting, "the database was away until the process ended")
+        self._leave_behind(left)
+        if stuck:
+            # It may still commit: the lock on the spool goes with the process, then another one looks.
+            logger.error("The recorder's thread is stuck in the database; its batch stays in the spool.")
+        elif self.spool is not None and not self.spool.close():
+            logger.warning("What is not in the database stays in the spool and is written by the next process.")
         return len(left)
+
+    def _leave_behind(self, items: Sequence[Item]) -> None:
+        """Set aside what is in memory alone."""
+        for record, posting in items:
+            if self.spool is None or self._in_memory.pop(record.id, None) is not None:
+                self._keep_aside(record, posting, "the database was away until the process ended")
+
+    def _keep_aside(self, record: RequestRecord, posting: Posting | None, reason: str) -> bool:
+        self._set_aside += 1
+        return aside.keep(self._root, record, posting, reason)
 
     # --- the thread -----------------------------------------------------------------------------------------
     def _run(self) -> None:
         try:
-            while self._wait_for_rows():
+            while True:
+                self._wait_for_rows()
                 self._batch = [self._queue.popleft() for _ in range(min(BATCH_ROWS, len(self._queue)))]
-                if not self._write_until_done(self._batch):
+                if self._batch:
+                    if not self._write_until_done(self._batch):
+                        return
+                    self._batch = []
+                elif self._stop_by is not None:
                     return
-                self._batch = []
+                self._replay_some()
         finally:
+            self._end_sweep()
             connection.close()
 
-    def _wait_for_rows(self) -> bool:
-        """Wait for a full batch or the interval's end; False when stopping and nothing is left."""
-        while len(self._queue) < BATCH_ROWS:
-            if self._stop_by is not None:
-                return bool(self._queue)
+    def _wait_for_rows(self) -> None:
+        """Wait for a full batch or the interval's end; not at all when stopping or in the middle of a replay."""
+        if len(self._queue) < BATCH_ROWS and self._stop_by is None and self._sweep is None:
             self._wake.wait(self._interval)
             self._wake.clear()
-            if self._queue:
-                return True
-        return True
+
+    def _replay_some(self) -> None:
+        """One batch of what a dead process left, between two of our own; looked for about once a second."""
+        if self._replay is None or self._stop_by is not None:
+            return
+        if self._sweep is None:
+            if time.monotonic() < self._next_sweep:
+                return
+            self._sweep = self._replay.sweep()
+        try:
+            next(self._sweep)
+        except StopIteration:
+            self._end_sweep()
+            self._last_error = ""
+        except Outage as outage:
+            if not self._last_error:
+                logger.warning("What a dead process left cannot be written yet: %s", outage)
+            self._last_error = str(outage)
+            connection.close()
+            self._end_sweep(LAST_RETRY_S)
+        except Exception:
+            logger.exception("The spools of dead processes cannot be looked through; this is tried again.")
+            self._end_sweep(LAST_RETRY_S)
+
+    def _end_sweep(self, pause_s: float = REPLAY_EVERY_S) -> None:
+        if self._sweep is not None:
+            self._sweep.close()  # type: ignore[attr-defined]
+        self._sweep = None
+        self._next_sweep = time.monotonic() + pause_s
 
     def _write_until_done(self, batch: list[Item]) -> bool:
         """Write the batch, however long the database is away; False when the process must end first."""
@@ -161,7 +247,7 @@ class Recorder:
         while True:
             try:
                 began = time.perf_counter()
-                written, windows = self._write(batch)
+                written = write(batch, self.owner)
             except Outage as outage:
                 if not self._last_error:
                     logger.warning("The request log cannot be written and is kept in memory: %s", outage)
@@ -173,6 +259,7 @@ class Recorder:
                 break
             if self._stop_by is not None and time.monotonic() + delay > self._stop_by:
                 return False
+            self._note_again()
             self._wake.wait(delay)
             self._wake.clear()
             delay = min(delay * 2, LAST_RETRY_S)
@@ -181,55 +268,33 @@ class Recorder:
             self._last_error = ""
         self._last_flush_at = datetime.now(UTC)
         metrics.PENDING.set(len(self._queue))
-        if windows:
+        if written.windows:
             # First of all: until the budgets know, figures read from the ledger count the batch a second time.
             for hear in self.on_posted:
-                _tell(hear, windows)
+                _tell(hear, written.windows)
+        self._settle(batch, [(item, why) for item, why in written.refused if not self._keep_aside(*item, why)])
         self._touch_keys([posting for _, posting in batch if posting is not None])
         for listener in self.listeners:
-            _tell(listener, written)
+            _tell(listener, written.records)
         return True
 
-    def _write(self, batch: list[Item]) -> tuple[list[RequestRecord], list[WindowState]]:
-        """Write the batch in one transaction; where a row is refused, one by one. Raises Outage."""
-        try:
-            return _commit(batch)
-        except Outage:
-            raise
-        except Exception:
-            logger.exception("A batch of the request log was refused; its rows are written one by one.")
-        written: list[RequestRecord] = []
-        windows: list[WindowState] = []
-        for item in batch:
-            posted = self._write_one(item)
-            if posted is not None:
-                written.append(item[0])
-                windows += posted  # a window may come twice: each state says what its own row added
-        return written, windows
+    def _settle(self, batch: list[Item], lost: list[tuple[Item, str]]) -> None:
+        """Tell the spool what is in the database or in the file: it keeps what is in neither."""
+        if self.spool is None:
+            return
+        kept = {item[0].id for item, _ in lost}
+        self.spool.settled([record.id for record, _ in batch if record.id not in kept])
+        if self._in_memory:
+            for record, _ in batch:
+                self._in_memory.pop(record.id, None)
 
-    def _write_one(self, item: Item) -> list[WindowState] | None:
-        """Write one row, repaired where it must be; None where even that is refused and the row went to a
-        file.
-        """
-        record, posting = item
-        try:
-            return _commit([item])[1]
-        except Outage:
-            raise
-        except Exception as error:
-            reason = error
-        try:
-            changed = rows.repair(record)
-            windows = _commit([item])[1]
-        except Outage:
-            raise
-        except Exception as error:
-            logger.critical("Request %s cannot be written (%s); it is kept in a file.", record.id, error)
-            self._set_aside += 1
-            unwritten.keep(record, posting, str(error))
-            return None
-        logger.error("Request %s was written after a repair of %s: %s", record.id, ", ".join(changed), reason)
-        return windows
+    def _note_again(self) -> None:
+        """The spool may have room by now for what it had none for."""
+        if self.spool is not None and self._in_memory and self.spool.accepting:
+            for id_, item in list(self._in_memory.items()):
+                if not self.spool.finish(*item):
+                    return
+                del self._in_memory[id_]
 
     def _touch_keys(self, postings: list[Posting]) -> None:
         """Note the keys' last use, each at most once a minute. Best effort: the next use notes it again."""
@@ -248,23 +313,6 @@ class Recorder:
             logger.warning("The last use of %d keys was not noted: %s", len(used), error)
         else:
             self._touched.update({key_id: when for key_id, (when, _) in used.items()})
-
-
-def _commit(batch: list[Item]) -> tuple[list[RequestRecord], list[WindowState]]:
-    """One transaction. Safe to repeat after a commit whose answer was lost: rows and charges are written once
-    by id.
-    """
-    records = [record for record, _ in batch]
-    try:
-        with transaction.atomic():
-            rows.insert(records)
-            windows = ledger.post([posting for _, posting in batch if posting is not None])
-            rollups.mark(record.started_at for record in records)
-    except (DataError, IntegrityError):
-        raise
-    except (DatabaseError, InterfaceError) as error:
-        raise Outage(f"{type(error).__name__}: {str(error).strip() or 'no reason given'}") from error
-    return records, windows
 
 
 def _tell(listener: Callable[[T], object], news: T) -> None:
