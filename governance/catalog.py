@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from governance.corrections import plain
-from governance.domain.pricing import PriceBook, PriceRow, Rates, Tier
-from governance.models import Price
+from governance.domain.pricing import Override, PriceBook, PriceRow, Rates, Tier
+from governance.models import ModelAlias, Price, PriceOverride
 from governance.pricing_source import CLASSES
 
 logger = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ def seed_prices() -> int:
 
 
 def price_book() -> PriceBook:
-    """All prices of the database. A row that cannot be read is left out and logged.
+    """All prices of the database, what customers pay instead, and mapped ids.
 
-    Its model is then unpriced.
+    A price that cannot be read is left out and logged; its model is then unpriced.
     """
     rows = []
     for price in Price.objects.order_by("platform", "model_id", "effective_from"):
@@ -68,7 +68,23 @@ def price_book() -> PriceBook:
             rows.append(price_row(price))
         except ValueError as error:
             logger.error("Price %s (%s) prices nothing until it is corrected: %s", price.pk, price, error)
-    return PriceBook(rows)
+    overrides = [price_override(row) for row in PriceOverride.objects.order_by("pk")]
+    aliases = {(row.platform, row.alias): row.target for row in ModelAlias.objects.order_by("pk")}
+    return PriceBook(rows, overrides, aliases)
+
+
+def price_override(row: PriceOverride) -> Override:
+    """One override as the pure value."""
+    return Override(
+        id=row.pk,
+        customer_id=row.customer_id,
+        effective_from=row.effective_from.astimezone(UTC),
+        effective_to=row.effective_to.astimezone(UTC) if row.effective_to else None,
+        platform=row.platform,
+        models=tuple(row.model_patterns),
+        percent=None if row.percent is None else _trim(row.percent),
+        rates={name: _trim(Decimal(str(rate))) for name, rate in row.rates.items()},
+    )
 
 
 def price_row(price: Price) -> PriceRow:

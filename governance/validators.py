@@ -85,6 +85,9 @@ def validate_downgrade(value: Any) -> None:
 _RATES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
 
+_FACTORS = ("fast", "us", "batch", "regional")
+
+
 def validate_fixed_rates(value: Any) -> None:
     """Rates by class, in USD per million tokens: `{"input": "2.5"}`."""
     if not isinstance(value, dict):
@@ -92,14 +95,55 @@ def validate_fixed_rates(value: Any) -> None:
     for name, rate in value.items():
         if name not in _RATES:
             raise ValidationError(f"{name!r} is no token class. The classes are {', '.join(_RATES)}.")
-        try:
-            number = Decimal(str(rate))
-        except InvalidOperation:
-            number = Decimal(0)
-        if isinstance(rate, bool) or not number.is_finite() or not 0 < number <= 10_000:
-            raise ValidationError(f"The rate of {name} is {rate!r}: give USD per million tokens, 0 to 10000.")
-        if number != number.quantize(Decimal("1e-9")):
-            raise ValidationError(f"The rate of {name} has more than nine decimals.")
+        _positive(f"The rate of {name}", rate, most=10_000, unit="USD per million tokens")
+
+
+def validate_tiers(value: Any) -> None:
+    """Rates above a number of prompt tokens: `[{"above_prompt_tokens": 100000, "input": "0.5"}]`."""
+    if not isinstance(value, list):
+        raise ValidationError('Give a list of tiers, for example [{"above_prompt_tokens": 100000, "input": "0.5"}].')
+    thresholds = []
+    for number, tier in enumerate(value, 1):
+        if not isinstance(tier, dict):
+            raise ValidationError(f"Tier {number} is {tier!r}, not an object with above_prompt_tokens and rates.")
+        above = tier.get("above_prompt_tokens")
+        if isinstance(above, bool) or not isinstance(above, int) or above < 1:
+            raise ValidationError(
+                f"Tier {number} does not say above how many prompt tokens it begins: give above_prompt_tokens as a "
+                "whole number above zero."
+            )
+        thresholds.append(above)
+        if not set(tier) - {"above_prompt_tokens"}:
+            raise ValidationError(f"Tier {number} has no rate of its own: give at least one of {', '.join(_RATES)}.")
+        for name, rate in tier.items():
+            if name == "above_prompt_tokens":
+                continue
+            if name not in _RATES:
+                raise ValidationError(f"Tier {number}: {name!r} is no class. The classes are {', '.join(_RATES)}.")
+            _positive(f"Tier {number}: the rate of {name}", rate, most=10_000, unit="USD per million tokens")
+    if len(set(thresholds)) < len(thresholds):
+        raise ValidationError("Two tiers begin at the same number of prompt tokens. Keep one of them.")
+
+
+def validate_multipliers(value: Any) -> None:
+    """Factors of every token class: `{"fast": "2"}`. A name that nothing looks up would be a factor without effect."""
+    if not isinstance(value, dict):
+        raise ValidationError('Give factors by name, for example {"fast": "2", "us": "1.1"}.')
+    for name, factor in value.items():
+        if name not in _FACTORS:
+            raise ValidationError(f"{name!r} is no factor that is ever applied. The factors are {', '.join(_FACTORS)}.")
+        _positive(f"The factor {name}", factor, most=100, unit="a number")
+
+
+def _positive(what: str, value: Any, *, most: int, unit: str) -> None:
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        number = Decimal(0)
+    if isinstance(value, bool) or not number.is_finite() or not 0 < number <= most:
+        raise ValidationError(f"{what} is {value!r}: give {unit} above 0 and at most {most}.")
+    if number != number.quantize(Decimal("1e-9")):
+        raise ValidationError(f"{what} has more than nine decimals: {value}.")
 
 
 def validate_model_alias(value: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
+
+from governance.validators import validate_multipliers, validate_tiers
 
 
 def _rate(label: str, **options: Any) -> models.DecimalField[Any, Any]:
@@ -68,6 +71,20 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_id} on {self.platform} from {self.effective_from:%Y-%m-%d}"
+
+    def clean(self) -> None:
+        """Tiers and multipliers that could not be read would leave the model without a price."""
+        wrong: dict[str, list[str]] = {}
+        for name, check in (("tiers", validate_tiers), ("multipliers", validate_multipliers)):
+            try:
+                check(getattr(self, name))
+            except ValidationError as error:
+                wrong[name] = error.messages
+        for name in ("input", "output"):
+            if getattr(self, name) == 0:
+                wrong[name] = ["A rate of zero is taken for a gap and prices nothing: give the rate above zero."]
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class PriceProposal(models.Model):

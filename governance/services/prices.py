@@ -27,6 +27,10 @@ from governance.services.records import save_with_audit
 logger = logging.getLogger(__name__)
 
 Status = PriceProposal.Status
+IN_THE_PAST = (
+    "A change of price cannot begin in the past: the requests since then were charged at the old price. Where it was "
+    "published late, say that it is backdated, then re-price the period."
+)
 REFRESH = "price refresh"
 """Who the audit trail names where a rule decided."""
 
@@ -80,18 +84,24 @@ def propose(*, source: Source, origin: str, rule: AutoApproval | None = None, no
 
 
 def approve_proposal(
-    *, proposal: PriceProposal, actor: Actor, effective_from: datetime | None = None, note: str = ""
+    *,
+    proposal: PriceProposal,
+    actor: Actor,
+    effective_from: datetime | None = None,
+    note: str = "",
+    backdated: bool = False,
 ) -> Price:
     """Make the proposed price row, in force from a moment on (default: now), and return it.
 
-    Raises ValidationError where somebody else decided first, the catalog has moved on since, or the moment would
-    change what past requests cost.
+    `backdated` allows a moment in the past, for a change that was published late: what was charged since stays until
+    the period is re-priced. Raises ValidationError where somebody else decided first, the catalog has moved on since,
+    or the moment lies in the past without that.
     """
     now = timezone.now()
     moment = effective_from or now
     with transaction.atomic():
         _decide(proposal, Status.APPROVED, actor, note, now)
-        price = _make_price(proposal, moment, now)
+        price = _make_price(proposal, moment, now, backdated=backdated)
         audit.record(
             actor=actor,
             action="price_proposal.approved",
@@ -117,22 +127,25 @@ def reject_proposal(*, proposal: PriceProposal, actor: Actor, note: str = "") ->
 
 
 def create_price(
-    *, platform: str, model_id: str, effective_from: datetime, actor: Actor, actor_name: str = "", **values: Any
+    *,
+    platform: str,
+    model_id: str,
+    effective_from: datetime,
+    actor: Actor,
+    actor_name: str = "",
+    backdated: bool = False,
+    **values: Any,
 ) -> Price:
     """A new row of the catalog; `values` are its rates and other columns. Raises ValidationError.
 
-    It may begin in the past only where the model had no price then: everything else was charged already.
+    It may begin in the past only where the model had no price then, or where `backdated` says that this is meant:
+    everything else was charged already, and stays as it is until the period is re-priced.
     """
     price = Price(platform=platform, model_id=model_id, effective_from=effective_from, **values)
     with transaction.atomic():
         replaced = Price.objects.filter(platform=platform, model_id=model_id, effective_from__lt=effective_from)
-        if effective_from < timezone.now() and replaced.exists():
-            raise ValidationError(
-                {
-                    "effective_from": "A change of price cannot begin in the past: the requests since then were "
-                    "charged at the old price."
-                }
-            )
+        if effective_from < timezone.now() and not backdated and replaced.exists():
+            raise ValidationError({"effective_from": IN_THE_PAST})
         price.full_clean()
         try:
             price_row(price)
@@ -180,12 +193,13 @@ def _differences(
         old = waiting.get(key)
         # A price that is already entered for a later date is no news either.
         known = [_safe_fields(price) for price in history if price is current or price.effective_from > now]
-        if proposed in known:
+        if any(_completed(proposed, row) == row for row in known):
             done.unchanged += 1
             if old is not None:
                 _withdraw(old, now, "The source agrees with the catalog again.")
                 done.withdrawn += 1
             continue
+        proposed = _completed(proposed, _safe_fields(current) if current else {})
         if old is not None and old.proposed == proposed and old.current_id == (current.pk if current else None):
             done.waiting += 1
             continue
@@ -216,6 +230,21 @@ def _safe_fields(price: Price) -> dict[str, Any]:
         return stored_fields(price)
     except ValueError:
         return {}
+
+
+def _completed(proposed: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a source lists, with what it says nothing about taken from the row in the catalog.
+
+    A source that leaves out a factor or a limit does not say that it is gone: only a person removes one.
+    """
+    kept = {
+        name: row[name] for name in ("context_tokens", "max_output_tokens") if proposed[name] is None and name in row
+    }
+    return {
+        **proposed,
+        **kept,
+        "multipliers": dict(sorted({**row.get("multipliers", {}), **proposed["multipliers"]}.items())),
+    }
 
 
 def _withdraw(proposal: PriceProposal, now: datetime, note: str) -> None:
@@ -256,7 +285,7 @@ def _decide(proposal: PriceProposal, status: PriceProposal.Status, actor: Actor,
         )
 
 
-def _make_price(proposal: PriceProposal, moment: datetime, now: datetime) -> Price:
+def _make_price(proposal: PriceProposal, moment: datetime, now: datetime, *, backdated: bool = False) -> Price:
     """The new row, when it still follows the row that it was compared with."""
     history = Price.objects.filter(platform=proposal.platform, model_id=proposal.model_id)
     latest = history.filter(effective_from__lte=moment).order_by("-effective_from").first()
@@ -270,10 +299,8 @@ def _make_price(proposal: PriceProposal, moment: datetime, now: datetime) -> Pri
             f"The price of {proposal} has changed since this was proposed. Refresh the prices and decide on the "
             "new proposal."
         )
-    if latest is not None and moment < now:
-        raise ValidationError(
-            "A change of price cannot begin in the past: the requests since then were charged at the old price."
-        )
+    if latest is not None and moment < now and not backdated:
+        raise ValidationError(IN_THE_PAST)
     try:
         with transaction.atomic():
             price = Price.objects.create(

@@ -95,11 +95,11 @@ def test_a_difference_is_proposed_with_old_new_and_percent(proposal: PricePropos
 
 
 def test_tiers_and_factors_are_compared_one_by_one(catalog: None) -> None:
-    entry = {key: value for key, value in OPUS.items() if key != "provider_specific_entry"}
     refresh(
         document(
             claude_opus_5_5={
-                **entry,
+                **OPUS,
+                "provider_specific_entry": {"us": 1.2},
                 "input_cost_per_token_above_200k_tokens": 8e-06,
                 "output_cost_per_token_above_200k_tokens": 4e-05,
             }
@@ -108,7 +108,23 @@ def test_tiers_and_factors_are_compared_one_by_one(catalog: None) -> None:
     changes = {c["field"]: (c["old"], c["new"], c["percent"]) for c in PriceProposal.objects.get().changes}
     assert changes["input above 200,000 tokens"] == (None, "8", None)
     assert changes["cache_write_1h above 200,000 tokens"] == (None, "16", None)
-    assert changes["factor fast"] == ("2", None, None)
+    assert changes["factor us"] == ("1.1", "1.2", "9.09")
+    # What the source leaves out is no change.
+    assert "factor fast" not in changes
+
+
+def test_a_source_that_leaves_out_factors_and_limits_proposes_nothing(catalog: None) -> None:
+    silent = {"provider_specific_entry", "output_cost_per_token_batches", "max_input_tokens", "max_output_tokens"}
+    done = refresh(document(claude_opus_5_5={key: value for key, value in OPUS.items() if key not in silent}))
+    assert (done.unchanged, done.proposed) == (1, 0)
+
+
+def test_what_a_source_leaves_out_is_kept_when_its_change_is_approved(proposal: PriceProposal, finance: User) -> None:
+    proposal.delete()
+    refresh(document(claude_opus_5_5={k: v for k, v in NEW.items() if k != "provider_specific_entry"}))
+    price = approve_proposal(proposal=PriceProposal.objects.get(), actor=finance)
+    assert price.multipliers == {"batch": "0.5", "fast": "2", "us": "1.1"}
+    assert price.input == 6
 
 
 def test_a_new_model_is_proposed(catalog: None) -> None:
@@ -189,7 +205,8 @@ def test_new_models_approve_themselves_only_where_the_setting_says_so(catalog: N
 
 
 def test_what_has_no_percent_never_approves_itself(catalog: None) -> None:
-    refresh(opus(provider_specific_entry={"us": 1.1}), AutoApproval(percent=Decimal(100)))
+    refresh(opus(input_cost_per_token_above_200k_tokens=8e-06, output_cost_per_token_above_200k_tokens=4e-05),
+            AutoApproval(percent=Decimal(100)))  # fmt: skip
     assert PriceProposal.objects.get().status == "pending"
 
 

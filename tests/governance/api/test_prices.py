@@ -61,8 +61,9 @@ class TestPrices:
         ("body", "field"),
         [
             ({"input": "-1"}, "detail"), ({"input": "free"}, "input"), ({"input": "1e9"}, "input"),
-            ({"platform": "moon"}, "platform"), ({"tiers": [{"above": 1}]}, "detail"), ({"tiers": {}}, "detail"),
-            ({"multipliers": {"fast": "0"}}, "detail"), ({"id": 7}, "id"),
+            ({"platform": "moon"}, "platform"), ({"tiers": [{"above": 1}]}, "tiers"), ({"tiers": {}}, "tiers"),
+            ({"multipliers": {"fast": "0"}}, "multipliers"), ({"multipliers": {"quick": "2"}}, "multipliers"),
+            ({"input": "0"}, "input"), ({"id": 7}, "id"),
         ],
     )  # fmt: skip
     def test_wrong_input_is_named(self, world: World, body: dict[str, Any], field: str) -> None:

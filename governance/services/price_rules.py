@@ -1,0 +1,110 @@
+"""What one customer pays instead of the list price, and which model prices an id that is not listed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from governance.catalog import price_book
+from governance.domain.model_ids import REGIONS, normalise
+from governance.models import Customer, ModelAlias, Price, PriceOverride
+from governance.services import audit
+from governance.services.audit import Actor
+from governance.services.records import delete_with_audit, lock, save_with_audit
+
+IN_THE_PAST = (
+    "It would begin in the past: the requests since then were charged without it. If the agreement is older than its "
+    "entry, say that it is backdated, then re-price the period."
+)
+
+
+def create_override(
+    *,
+    customer: Customer,
+    effective_from: datetime | None = None,
+    backdated: bool = False,
+    actor: Actor,
+    actor_name: str = "",
+    **values: Any,
+) -> PriceOverride:
+    """An agreement from a moment on (default: now); `values` are its terms, models, platform, end and note.
+
+    `backdated` allows a moment in the past: what was charged since stays until the period is re-priced.
+    Raises ValidationError.
+    """
+    now = timezone.now()
+    override = PriceOverride(customer=customer, effective_from=effective_from or now, **values)
+    if effective_from is not None and effective_from < now and not backdated:
+        raise ValidationError({"effective_from": IN_THE_PAST})
+    if (override.percent is None) == (not override.rates):
+        raise ValidationError("Give either a percentage or fixed rates, not both and not neither.")
+    if override.effective_to is not None and override.effective_to <= override.effective_from:
+        raise ValidationError({"effective_to": "The end must lie after the start."})
+    if actor is not None and actor.is_authenticated:
+        override.created_by_id = actor.pk
+    override.rates = {name: str(rate) for name, rate in override.rates.items()} if override.rates else {}
+    return save_with_audit(instance=override, actor=actor, actor_name=actor_name)
+
+
+def end_override(
+    *, override: PriceOverride, actor: Actor, at: datetime | None = None, note: str = "", actor_name: str = ""
+) -> PriceOverride:
+    """End an agreement at a moment (default: now), never in the past: requests were charged by it.
+
+    One that has not begun is ended at its start: it never comes into force. Raises ValidationError, Vanished.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        stored = lock(override)
+        moment = max(at or now, stored.effective_from)
+        if moment < now and stored.effective_from < now:
+            raise ValidationError("It cannot end in the past: requests since then were charged by it. End it now.")
+        if stored.effective_to is not None and stored.effective_to <= moment:
+            raise ValidationError(f"It ends before that already, on {stored.effective_to:%Y-%m-%d %H:%M} UTC.")
+        before, stored.effective_to = stored.effective_to, moment
+        stored.save(update_fields=["effective_to"])
+        audit.record(
+            actor=actor,
+            actor_name=actor_name,
+            action="price_override.ended",
+            target=stored,
+            changes={"effective_to": [before, moment]},
+            note=note,
+        )
+    return stored
+
+
+def map_model(*, alias: ModelAlias, actor: Actor, actor_name: str = "", fields: Any = None) -> ModelAlias:
+    """Save a mapping, new or changed. Requests from then on are priced by it. Raises ValidationError."""
+    check_mapping(alias)
+    return save_with_audit(instance=alias, actor=actor, actor_name=actor_name, fields=fields)
+
+
+def unmap_model(*, alias: ModelAlias, actor: Actor) -> None:
+    """Remove a mapping: the id is unpriced from then on."""
+    delete_with_audit(instance=alias, actor=actor)
+
+
+def check_mapping(alias: ModelAlias) -> None:
+    """Refuse a mapping that would have no effect or lead nowhere. Raises ValidationError."""
+    own = Price.objects.filter(platform=alias.platform, model_id=normalise(alias.alias), input__gt=0, output__gt=0)
+    if own.exists():
+        raise ValidationError(
+            {"alias": "This id has a price of its own, which is taken first. Make a new price for it instead."}
+        )
+    if alias.region and (alias.platform != Price.Platform.BEDROCK or alias.region not in REGIONS):
+        raise ValidationError(
+            {"region": f"A region is for Bedrock and one of {', '.join(REGIONS)}. Elsewhere leave it empty."}
+        )
+    if alias.region and normalise(alias.model_id).partition(".")[0] in REGIONS:
+        raise ValidationError({"region": "The model's id names a region already. Leave this empty."})
+    # The alias itself may be mapped in the book that was read: an id never leads to itself.
+    if alias.target == alias.alias or price_book().find(alias.platform, alias.target, timezone.now()) is None:
+        platform = Price.Platform(alias.platform).label
+        raise ValidationError(
+            {"model_id": f"“{alias.target}” has no price on {platform}. Choose an id of the price list, exactly."}
+        )
