@@ -1,64 +1,125 @@
-"""Step 4: take a hold on every budget and limit that applies, in memory, or refuse naming the one that is used up."""
+"""Step 4: take a hold on every budget and limit that applies, in memory, or refuse naming the one that is used up.
+
+A hold comes out of the slices that this process has leased. Only where they do not reach is the database asked, and
+the request waits for the answer: near a limit, or at the first request of a while.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 
 from gateway import errors
 from gateway.exchange import Exchange
+from gateway.leasing import Away
 from gateway.providers import PROVIDERS
 from gateway.wire import tokens
 from governance.domain.access import Access, Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
+from governance.domain.book import Hold, Short
 from governance.domain.pricing import PriceRow
 from governance.snapshot import applicable
 
 LARGEST_CONTEXT = 1_000_000
 """Tokens of the longest prompt that any Claude model takes."""
+PATIENCE_SECONDS = 0.8
+"""How long a request waits for what other processes hold unused: they look every quarter of a second."""
+ASK_AGAIN_SECONDS = 0.05
 
 
-def admit(exchange: Exchange, grant: Grant, model: str) -> None:
+async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
     """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`."""
     allowances = applicable((*grant.allowances, *(exchange.project.allowances if exchange.project else ())), model)
-    refusal = take(exchange, allowances, model)
+    refusal = await take(exchange, allowances, model)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
 
 
-def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
+async def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
     """Add a hold on these allowances to the exchange, or return the one that has no room."""
     if not allowances:
         return None
     if not exchange.worst_nano_usd and any(a.enforcement is Enforcement.HARD for a in allowances):
         exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
-    book = exchange.gateway.book
-    now = exchange.record.started_at
-    for allowance in allowances:
-        if allowance.unit is Unit.USD:
-            used, held = book.figures(allowance, now)
-            exchange.record.budget_decision.append(
-                {
-                    "budget_id": allowance.id,
-                    "budget": allowance.name,
-                    "scope": allowance.scope,
-                    "spent_nano_usd": used,
-                    "held_nano_usd": held,
-                    "limit_nano_usd": allowance.limit,
-                    "enforcement": allowance.enforcement.value,
-                }
-            )
-    outcome = book.admit(allowances, now, exchange.worst_nano_usd)
+        exchange.worst_tokens = _worst_tokens(exchange, model)
+    outcome = _admit(exchange, allowances)
+    if isinstance(outcome, Short):
+        outcome = await _ask(exchange, allowances, outcome)
+    _note(exchange, allowances, outcome)
     if isinstance(outcome, Exhausted):
-        for decision in exchange.record.budget_decision:
-            if outcome.allowance.unit is Unit.USD and decision["budget_id"] == outcome.allowance.id:
-                decision["refused"] = True
         return outcome
     exchange.holds.append(outcome)
     return None
 
 
-def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> int:
-    """Nano-dollars that the request cannot exceed at the dearest of its candidates."""
+def _admit(exchange: Exchange, allowances: Sequence[Allowance], *, lenient: bool = False) -> Hold | Short | Exhausted:
+    gateway = exchange.gateway
+    if exchange.snapshot is not gateway.snapshot:
+        # The configuration changed while the request came in: what counts is what counts now.
+        now_counted = gateway.snapshot.allowances
+        allowances = [now_counted[allowance.key] for allowance in allowances if allowance.key in now_counted]
+    return gateway.book.admit(
+        allowances, exchange.record.started_at, exchange.worst_nano_usd, exchange.worst_tokens, lenient=lenient
+    )
+
+
+async def _ask(exchange: Exchange, allowances: Sequence[Allowance], short: Short) -> Hold | Exhausted:
+    """Have the missing part leased; wait a moment where other processes hold it and may give it back.
+
+    With the database away, hard limits refuse (closed) and all others go on (open): their charges are counted in the
+    ledger all the same, once it can be written.
+    """
+    book, leasing = exchange.gateway.book, exchange.gateway.leasing
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            await leasing.ask(short)
+        except Away:
+            outcome = _admit(exchange, allowances, lenient=True)
+            if isinstance(outcome, Short):
+                strict = (s.allowance for s, _ in outcome.missing if s.allowance.enforcement is Enforcement.HARD)
+                raise errors.budget_unknown(next(strict)) from None
+            return outcome
+        outcome = _admit(exchange, allowances)
+        if not isinstance(outcome, Short):
+            return outcome
+        if time.monotonic() >= deadline:
+            book.futile(outcome, exchange.record.started_at)
+            return book.exhausted(outcome, exchange.record.started_at)
+        short = outcome
+        await asyncio.sleep(ASK_AGAIN_SECONDS)
+
+
+def _note(exchange: Exchange, allowances: Sequence[Allowance], outcome: Hold | Exhausted) -> None:
+    """Keep each budget's figures of this moment on the record: they explain the decision later."""
+    book, now = exchange.gateway.book, exchange.record.started_at
+    refused = outcome.allowance.key if isinstance(outcome, Exhausted) else ""
+    for allowance in allowances:
+        if allowance.unit is Unit.USD:
+            exchange.record.budget_decision.append(_decision(allowance, *book.figures(allowance, now), refused))
+
+
+def _decision(allowance: Allowance, used: int, held: int, limit: int, refused: str) -> dict[str, object]:
+    decision: dict[str, object] = {
+        "budget_id": allowance.id,
+        "budget": allowance.name,
+        "scope": allowance.scope,
+        "spent_nano_usd": used,
+        "held_nano_usd": held,
+        "limit_nano_usd": limit,
+        "enforcement": allowance.enforcement.value,
+    }
+    if allowance.key == refused:
+        decision["refused"] = True
+    return decision
+
+
+def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, prompt_tokens: int | None = None) -> int:
+    """Nano-dollars that the request cannot exceed at the dearest of its candidates.
+
+    `prompt_tokens` is the prompt's length where it is known; else the body bounds it from above.
+    """
     peek, prices, at = exchange.peek, exchange.snapshot.prices, exchange.record.started_at
     if peek is None:
         return 0
@@ -68,20 +129,41 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str) -> 
         platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
         row = prices.find(platform, model, at)
         context = _context_tokens(row)
-        output = peek.max_tokens or (row.max_output_tokens if row else None) or 128_000
         prompt = context if bound.open_ended else min(bound.tokens, context)
         ceiling = prices.ceiling(
             platform,
             model,
             at,
-            prompt,
-            output,
+            prompt if prompt_tokens is None else min(prompt, prompt_tokens),
+            _output_tokens(exchange, row),
             peek.web_search_max_uses,
             fast=peek.speed == "fast",
             cache_1h=bound.one_hour,
+            customer_id=exchange.grant.customer_id if exchange.grant else None,
         )
         worst = max(worst, ceiling)
     return worst
+
+
+def _worst_tokens(exchange: Exchange, model: str) -> int:
+    """Tokens that the request cannot exceed at any of its candidates."""
+    peek = exchange.peek
+    if peek is None:
+        return 0
+    bound = tokens.upper_bound(exchange.body, peek)
+    worst = 0
+    for access in exchange.candidates:
+        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
+        row = exchange.snapshot.prices.find(platform, model, exchange.record.started_at)
+        context = _context_tokens(row)
+        prompt = context if bound.open_ended else min(bound.tokens, context)
+        worst = max(worst, prompt + _output_tokens(exchange, row))
+    return worst
+
+
+def _output_tokens(exchange: Exchange, row: PriceRow | None) -> int:
+    asked = exchange.peek.max_tokens if exchange.peek else None
+    return asked or (row.max_output_tokens if row else None) or 128_000
 
 
 def _context_tokens(row: PriceRow | None) -> int:

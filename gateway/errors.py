@@ -237,6 +237,20 @@ def log_full() -> Refused:
     )
 
 
+def budget_unknown(allowance: Allowance) -> Refused:
+    """The database is away and a hard limit's slice is used up: closed, since nobody could say what is left of it."""
+    return Refused(
+        Answer(
+            529,
+            "overloaded_error",
+            f"What is left of {allowance.name!r} of {_scope(allowance)} cannot be checked at the moment, and it may "
+            "never be passed. The platform team can see this; try again shortly.",
+            ((b"retry-after", b"5"),),
+            refusal=False,
+        )
+    )
+
+
 def provider_rate_limited(message: str, retry_after: bytes) -> Refused:
     return Refused(Answer(429, "rate_limit_error", message, ((b"retry-after", retry_after),), refusal=False))
 
@@ -287,12 +301,14 @@ def _ask(grant: Grant, what: str) -> str:
 
 def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answer:
     allowance = cause.allowance
-    spent, limit = show_usd(cause.used), show_usd(allowance.limit)
+    spent, limit = show_usd(cause.used), show_usd(cause.limit)
     what = f"The budget {allowance.name!r} of {_scope(allowance)}"
-    if allowance.enforcement is Enforcement.HARD and cause.used < allowance.limit:
-        left = show_usd(max(0, allowance.limit - cause.used - cause.held))
+    if allowance.enforcement is Enforcement.HARD and cause.used < cause.limit:
+        left = show_usd(max(0, cause.limit - cause.used - cause.held))
+        held = f", {show_usd(cause.held)} held by running requests" if cause.held else ""
         what += (
-            f" has {left} left of {limit} ({spent} spent) and this request could cost up to {show_usd(worst_nano_usd)}."
+            f" has {left} left of {limit} ({spent} spent{held}) and this request could cost up to "
+            f"{show_usd(worst_nano_usd)}."
         )
     else:
         what += f" is used up: {spent} of {limit} spent."
@@ -321,10 +337,10 @@ def _rate_answer(cause: Exhausted) -> Answer:
     allowance = cause.allowance
     unit = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(allowance.unit)
     if unit is None:
-        message = f"At most {allowance.limit:,} requests of {_scope(allowance)} may run at once. Wait for one to end."
+        message = f"At most {cause.limit:,} requests of {_scope(allowance)} may run at once. Wait for one to end."
     else:
         message = (
-            f"The limit of {_scope(allowance)} is {allowance.limit:,} {unit} per {_seconds(allowance.seconds)}; "
+            f"The limit of {_scope(allowance)} is {cause.limit:,} {unit} per {_seconds(allowance.seconds)}; "
             f"it has room again in {cause.retry_after} s."
         )
     # Clients give up at once on a retry-after above 60: only the longer windows say more than that.

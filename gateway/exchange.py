@@ -18,7 +18,7 @@ from gateway.wire.headers import Headers
 from gateway.wire.peek import Peek
 from gateway.wire.usage import Metered
 from governance.domain.access import Access, Grant, ProjectRef
-from governance.domain.allowance import Hold
+from governance.domain.book import Hold
 from governance.domain.ids import new_ulid
 from governance.snapshot import CredentialConfig, ProviderConfig, Snapshot
 from observability.records import RequestRecord
@@ -83,6 +83,7 @@ class Exchange:
     candidates: tuple[Access, ...] = ()
     holds: list[Hold] = field(default_factory=list)
     worst_nano_usd: int = 0
+    worst_tokens: int = 0
     targets: Sequence[Target] = ()
     attempts: list[Attempt] = field(default_factory=list)
     billable: bool = True

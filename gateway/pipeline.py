@@ -27,8 +27,8 @@ async def messages(exchange: Exchange) -> None:
     grant = authenticate(exchange)
     request = await read(exchange)
     authorize(exchange, grant, request.model)
-    admit(exchange, grant, request.model)
-    route(exchange, grant, request.model)
+    await admit(exchange, grant, request.model)
+    await route(exchange, grant, request.model)
     await _forward(exchange)
 
 
@@ -39,7 +39,7 @@ async def count_tokens(exchange: Exchange) -> None:
     grant = authenticate(exchange)
     request = await read(exchange)
     authorize(exchange, grant, request.model)
-    route(exchange, grant, request.model)
+    await route(exchange, grant, request.model)
     await _forward(exchange)
 
 

@@ -18,7 +18,7 @@ from governance.snapshot import CredentialConfig, ProviderConfig, applicable
 log = logging.getLogger(__name__)
 
 
-def route(exchange: Exchange, grant: Grant, model: str) -> None:
+async def route(exchange: Exchange, grant: Grant, model: str) -> None:
     """Set the targets. The first usable provider whose own allowances have room is held; the others follow it."""
     refusal: Exhausted | None = None
     targets: list[Target] = []
@@ -30,7 +30,8 @@ def route(exchange: Exchange, grant: Grant, model: str) -> None:
         if not credentials:
             continue
         if not held:
-            refusal = take(exchange, applicable(access.allowances, model), model) if exchange.billable else None
+            allowances = applicable(access.allowances, model) if exchange.billable else ()
+            refusal = await take(exchange, allowances, model)
             if refusal is not None:
                 continue
             held = True

@@ -21,23 +21,25 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 
 from gateway.exchange import Scope, Target
+from gateway.leasing import Leasing
 from gateway.repeats import Repeats
 from gateway.upstream import Upstream, UpstreamResponse
-from governance import ledger, snapshot
+from governance import leases, snapshot
 from governance.domain.access import SecretGrant, parse_networks
-from governance.domain.allowance import Book, WindowState
+from governance.domain.allowance import WindowState
+from governance.domain.book import Book
 from governance.snapshot import Snapshot
-from observability import exposition, health, live, metrics
+from observability import health, live, metrics, replay
 from observability.health import Check
+from observability.records import RequestRecord
 from observability.recorder import Recorder
+from observability.spool import Spool
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 POLL_SECONDS = 0.25
 """How often a process looks whether the configuration changed: a revoked key is refused well within a second."""
-REFRESH_SECONDS = 1.0
-"""How often the budgets' figures are read again, so that what other processes spent counts here too."""
 STALE_SECONDS = 15.0
 """After so long without reading the configuration, `/readyz` says so."""
 MAX_ABANDONED = 200
@@ -58,7 +60,11 @@ class Gateway:
         self.proven: dict[str, SecretGrant] = {}
         """Secrets compared with their digest under this snapshot: real ones only, so as many as there are keys."""
         self.book = Book()
-        self.recorder = Recorder(listeners=(live.publish, metrics.observe), on_posted=(self._posted,))
+        self.spool = Spool.configured()
+        self.recorder = Recorder(
+            listeners=(self._written, live.publish, metrics.observe), on_posted=(self._posted,), spool=self.spool
+        )
+        self.leasing = Leasing(self.book, self.recorder.owner, self._follow_once)
         self.upstream = Upstream(
             connect_timeout=configured["COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT"],
             read_timeout=configured["COMPTROLLER_UPSTREAM_READ_TIMEOUT"],
@@ -78,12 +84,14 @@ class Gateway:
     async def start(self) -> None:
         """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
         live.bind(self._loop)
+        replay.on_recovered.append(_recover_leases)
         self.recorder.start()
         # A second signal makes the server skip its shutdown: what is recorded is written all the same.
         atexit.register(self.recorder.drain, 5.0)
-        exposition.BUDGETS.held = self.book.held_by_budget
         health.register("configuration", self._configuration_check)
         health.register("recorder", self._recorder_check)
+        health.register("spool", self.spool.check)
+        health.register("budgets", self._budgets_check)
         health.register("providers", self._providers_check)
         await self._follow_once()
         # What is loaded now stays: the collector need not walk through it again and again while requests run.
@@ -91,13 +99,16 @@ class Gateway:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         self._follower = self._loop.create_task(self._follow())
+        self.leasing.start()
 
     async def stop(self) -> None:
         """Write what is recorded and close every connection."""
         if self._follower is not None:
             self._follower.cancel()
         await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
+        await self.leasing.stop()
         atexit.unregister(self.recorder.drain)
+        replay.on_recovered.remove(_recover_leases)
         live.unbind()
         await self.upstream.close()
         await self._loop.run_in_executor(self._reader, connections.close_all)
@@ -155,20 +166,16 @@ class Gateway:
             self._show_providers()
 
     async def _follow(self) -> None:
-        refreshed = time.monotonic()
         while True:
             await asyncio.sleep(POLL_SECONDS)
             await self._follow_once()
-            if time.monotonic() - refreshed >= REFRESH_SECONDS and self.snapshot.version:
-                refreshed = time.monotonic()
-                await self._refresh_figures()
 
     async def _follow_once(self) -> None:
         try:
             version = await self._read(snapshot.current_version)
             if version != self.snapshot.version:
                 fresh = await self._read(lambda: snapshot.load(datetime.now(UTC)))
-                self.book.configure(fresh.allowances.values(), fresh.figures, datetime.now(UTC))
+                self.book.configure(fresh.allowances)
                 self.snapshot, self.proven = fresh, {}
                 self._rejected.clear()
                 self._show_providers()
@@ -178,15 +185,6 @@ class Gateway:
             if not self._problem:
                 log.exception("The configuration cannot be read")
             self._problem = f"{type(error).__name__}: {error}"
-
-    async def _refresh_figures(self) -> None:
-        posts = self.book.posts
-        try:
-            figures = await self._read(lambda: ledger.figures(datetime.now(UTC)))
-        except Exception as error:
-            self._problem = f"{type(error).__name__}: {error}"
-            return
-        self.book.load(figures, posts=posts)
 
     async def _read(self, read: Callable[[], _T]) -> _T:
         def with_fresh_connection() -> _T:
@@ -202,6 +200,18 @@ class Gateway:
     def _posted(self, windows: list[WindowState]) -> None:
         """Called in the recorder's thread after a batch was committed."""
         self._loop.call_soon_threadsafe(self.book.posted, windows)
+
+    def _written(self, records: list[RequestRecord]) -> None:
+        """The same for the requests of the batch."""
+        self._loop.call_soon_threadsafe(self.book.written, [record.id for record in records])
+
+    def _budgets_check(self) -> Check:
+        """Away is degraded, not unready: what is not hard goes on, and another replica would fare the same."""
+        if not self.leasing.away:
+            return Check(True, "Budgets and limits are followed.", required=False)
+        why = self.leasing.problem or "the database does not answer"
+        detail = f"Hard limits live on what they hold and then refuse, all others go on: {why}"
+        return Check(False, detail, required=False)
 
     def _configuration_check(self) -> Check:
         if not self.snapshot.version:
@@ -228,6 +238,12 @@ class Gateway:
         if not self.snapshot.providers:
             return Check(False, "no active provider", required=False)
         return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
+
+
+def _recover_leases(owner: str) -> None:
+    """A dead process's spool is replayed: what it held and did not spend is free again."""
+    count = leases.recover(owner, note="died; its spool was replayed")
+    log.warning("The process %s died: its spool was replayed and %d leases given back.", owner, count)
 
 
 @lru_cache(maxsize=4096)

@@ -50,13 +50,7 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     _release(exchange, used)
     if not exchange.recorded:
         return
-    posting, recorder = _posting(exchange, used), exchange.gateway.recorder
-    if posting is not None or recorder.accepting:
-        recorder.put(record, posting)
-    else:
-        # The log is full because the database is away, and it is refusals that come in: they must not fill the memory
-        # that the charges wait in.
-        log.warning("Not recorded, the log is full: %s %s", record.id, record.error_message)
+    exchange.gateway.recorder.put(record, _posting(exchange, used))
 
 
 def cost_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
@@ -125,6 +119,12 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
     model = (metered.model if metered else "") or record.model_requested
     cost = _cost(exchange, attempt, model, usage)
     entry["cost_nano_usd"] = cost.nano_usd
+    entry["platform"] = attempt.platform
+    if cost.overrides:
+        entry["price_overrides"] = list(cost.overrides)
+    if len(exchange.attempts) > 1:
+        # The row adds the attempts up; each by itself can be priced again only with this.
+        entry["model"], entry["usage"] = model[:200], asdict(usage)
     record.model = model[:200]
     record.cost_nano_usd += cost.nano_usd
     record.price_id = cost.price_id
@@ -168,7 +168,10 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
 def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cost:
     metered = attempt.metered
     free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
-    return exchange.snapshot.prices.charge(attempt.platform, model, usage, exchange.record.started_at, free=free)
+    customer_id = exchange.grant.customer_id if exchange.grant else None
+    return exchange.snapshot.prices.charge(
+        attempt.platform, model, usage, exchange.record.started_at, free=free, customer_id=customer_id
+    )
 
 
 def _access(exchange: Exchange) -> Access | None:
@@ -189,7 +192,8 @@ def _release(exchange: Exchange, used: int) -> None:
     if access is not None:
         allowances += access.allowances
     ended = record.finished_at or record.started_at
-    book.charge(applicable(allowances, record.model), record.started_at, ended, record.cost_nano_usd, used)
+    counted = applicable(allowances, record.model)
+    book.charge(record.id, counted, record.started_at, ended, record.cost_nano_usd, used)
 
 
 def _posting(exchange: Exchange, used: int) -> Posting | None:

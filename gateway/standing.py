@@ -17,8 +17,7 @@ def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     tightest = _tightest(exchange)
     if tightest is None:
         return []
-    allowance, used = tightest
-    share = used / allowance.limit if allowance.limit else 0.0
+    allowance, share = tightest
     passed = next((text for limit, text in _THRESHOLDS if share >= limit), None)
     status = b"allowed_warning" if passed else b"allowed"
     found = [
@@ -37,16 +36,16 @@ def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def _tightest(exchange: Exchange) -> tuple[Allowance, int] | None:
-    """The blocking budget with the least room left in proportion, and what is used of it in nano-dollars."""
+def _tightest(exchange: Exchange) -> tuple[Allowance, float] | None:
+    """The blocking budget with the least room left in proportion, and the share of its limit in force that is used."""
     book, now = exchange.gateway.book, exchange.record.started_at
-    found: tuple[float, Allowance, int] | None = None
+    found: tuple[Allowance, float] | None = None
     for hold in exchange.holds:
         for allowance in hold.allowances:
             if allowance.unit is not Unit.USD or allowance.enforcement is Enforcement.OBSERVE:
                 continue
-            used, _ = book.figures(allowance, now)
-            share = used / allowance.limit if allowance.limit else 0.0
-            if found is None or share > found[0]:
-                found = (share, allowance, used)
-    return found[1:] if found else None
+            used, _, limit = book.figures(allowance, now)
+            share = used / limit if limit else 0.0
+            if found is None or share > found[1]:
+                found = (allowance, share)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -31,3 +32,42 @@ def insert_values(table: str, columns: Sequence[str], rows: Sequence[Sequence[An
 def _statement(table: str, columns: tuple[str, ...], rows: int, tail: str) -> str:
     row = f"({', '.join('?' * len(columns))})"
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * rows)} {tail}"  # noqa: S608
+
+
+def update_by_id(
+    table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, moments: Sequence[str] = ()
+) -> None:
+    """Set columns of many rows with one statement. Each row is its id and the values; `moments` are time columns."""
+    if not rows:
+        return
+    names = ("id", *columns)
+    assigned = ", ".join(f'"{name}" = m."{name}"' for name in columns)
+    if connection.vendor == "postgresql":
+        kinds = [_TYPES.get(type(value), "text") for value in rows[0]]
+        types = ["timestamptz" if name in moments else kind for name, kind in zip(names, kinds, strict=True)]
+        given = ", ".join(f'"{name}" {kind}' for name, kind in zip(names, types, strict=True))
+        source = f"json_to_recordset(%s) AS m({given})"
+        document = json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str)
+    else:
+        picked = ", ".join(f"json_extract(value, '$[{index}]') AS \"{name}\"" for index, name in enumerate(names))
+        source = f"(SELECT {picked} FROM json_each(%s)) AS m"  # noqa: S608
+        document = json.dumps(list(rows), default=str)
+    with connection.cursor() as cursor:
+        cursor.execute(f'UPDATE {table} SET {assigned} FROM {source} WHERE {table}.id = m."id"', [document])  # noqa: S608
+
+
+def upsert(table: str, columns: Sequence[str], key: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows, or set what is there under the same key, with one statement."""
+    if not rows:
+        return
+    row = f"({', '.join(['%s'] * len(columns))})"
+    changed = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES {', '.join([row] * len(rows))} "  # noqa: S608
+            f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changed}",
+            [value for values in rows for value in values],
+        )
+
+
+_TYPES: dict[type, str] = {int: "bigint", bool: "boolean"}

@@ -82,9 +82,7 @@ def post(postings: Sequence[Posting], *, owner: str = "") -> list[WindowState]:
             leased, version = leased - covered, version + 1
             shrunk.append((row.id, leased, version))
         row.excuse()
-        states.append(
-            WindowState(move.budget.id, row.definition, row.starts_at, row.settled, posted, leased, version)
-        )
+        states.append(WindowState(move.budget.id, row.definition, row.starts_at, row.settled, posted, leased, version))
     allowance_rows.write(rows.values())
     allowance_rows.write_leases(owner, shrunk)
     return states

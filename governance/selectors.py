@@ -12,7 +12,8 @@ from django.db.models import Q, QuerySet, Sum
 
 from governance import ledger
 from governance.domain.windows import Window, window_at
-from governance.models import Budget, BudgetWindow, LedgerEntry, VirtualKey
+from governance.effective import InForce, limits_in_force
+from governance.models import AllowanceWindow, Budget, LedgerEntry, VirtualKey
 
 THIN_HISTORY = 0.03
 """Share of a period that must be over before its run rate says anything."""
@@ -31,11 +32,12 @@ class BudgetStatus:
     runs_out_at: datetime | None
     """When the limit is reached at this rate, within the period."""
     state: str
+    in_force: InForce
 
     @property
     def limit(self) -> int:
-        limit: int = self.budget.limit_nano_usd
-        return limit
+        """In force now: the base, what the last period left over, and raises."""
+        return self.in_force.total
 
     @property
     def remaining(self) -> int:
@@ -88,17 +90,18 @@ def budget_statuses(budgets: Iterable[Budget], now: datetime) -> dict[int, Budge
     """The status of each budget by id. Load `customer` with them."""
     rows = list(budgets)
     settled = ledger.figures(now, rows)
+    in_force = limits_in_force(rows, now)
     held: dict[tuple[int, datetime], int] = {
         (row["budget_id"], row["starts_at"]): row["total"]
-        for row in BudgetWindow.objects.filter(budget__in=rows, held_nano_usd__gt=0)
+        for row in AllowanceWindow.objects.filter(budget__in=rows, held__gt=0)
         .values("budget_id", "starts_at")
-        .annotate(total=Sum("held_nano_usd"))
+        .annotate(total=Sum("held"))
     }
     statuses: dict[int, BudgetStatus] = {}
     for budget in rows:
-        window = window_at(ledger.period_of(budget), now)
-        spent = settled[budget.pk].settled
-        statuses[budget.pk] = _status(budget, window, spent, held.get((budget.pk, window.starts_at), 0), now)
+        window, state = window_at(ledger.period_of(budget), now), settled[budget.pk]
+        holds = held.get((budget.pk, state.starts_at), 0)
+        statuses[budget.pk] = _status(budget, window, state.settled, holds, in_force[budget.pk], now)
     return statuses
 
 
@@ -167,24 +170,25 @@ def month_start(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _status(budget: Budget, window: Window, spent: int, held: int, now: datetime) -> BudgetStatus:
+def _status(budget: Budget, window: Window, spent: int, held: int, in_force: InForce, now: datetime) -> BudgetStatus:
+    limit = in_force.total
     forecast = runs_out_at = None
     if window.ends_at is not None and not budget.rolling:
         passed, whole = now - window.starts_at, window.ends_at - window.starts_at
         if passed > whole * THIN_HISTORY:
             forecast = spent * (whole // timedelta(seconds=1)) // max(1, passed // timedelta(seconds=1))
-            if spent and spent < budget.limit_nano_usd <= forecast:
-                runs_out_at = window.starts_at + passed * (budget.limit_nano_usd / spent)
-    used_up = spent + held >= budget.limit_nano_usd
+            if spent and spent < limit <= forecast:
+                runs_out_at = window.starts_at + passed * (limit / spent)
+    used_up = spent + held >= limit
     if not budget.is_active:
         state = "off"
     elif used_up:
         state = "over" if budget.enforcement == Budget.Enforcement.OBSERVE else "blocked"
-    elif runs_out_at is not None or spent + held >= budget.limit_nano_usd * 0.9:
+    elif runs_out_at is not None or spent + held >= limit * 0.9:
         state = "at_risk"
     else:
         state = "ok"
-    return BudgetStatus(budget, window, spent, held, forecast, runs_out_at, state)
+    return BudgetStatus(budget, window, spent, held, forecast, runs_out_at, state, in_force)
 
 
 def _key_state(key: VirtualKey, budgets: list[BudgetStatus], now: datetime) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,10 @@ from pathlib import Path
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from governance import ledger
+from governance import ledger, raises
 from governance.catalog import price_book
 from governance.domain.access import Access, Grant, ProjectRef, SecretGrant, matches, parse_networks
-from governance.domain.allowance import Allowance, Enforcement, Unit, WindowState
+from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
 from governance.domain.pricing import PriceBook
 from governance.encryption import CannotDecrypt
 from governance.models import (
@@ -34,6 +34,7 @@ from governance.models import (
     RateLimit,
     VirtualKey,
 )
+from governance.raises import Term
 from governance.validators import validate_secret_env
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -75,11 +76,9 @@ class Snapshot:
     """By customer: patterns of working directories."""
     prices: PriceBook
     allowances: Mapping[str, Allowance]
-    figures: Mapping[int, WindowState]
-    """What each budget had settled when this was read, by budget id."""
 
 
-EMPTY = Snapshot(0, {}, {}, {}, {}, PriceBook(()), {}, {})
+EMPTY = Snapshot(0, {}, {}, {}, {}, PriceBook(()), {})
 
 
 def current_version() -> int:
@@ -102,9 +101,11 @@ def load(now: datetime) -> Snapshot:
                 "provider_access__provider",
             )
         )
+        terms = raises.in_force(None, now)
         by_target: dict[tuple[str, int], list[Allowance]] = defaultdict(list)
         for budget in budgets:
-            by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(_budget_allowance(budget))
+            allowance = _budget_allowance(budget, terms.get(budget.pk, ()))
+            by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(allowance)
         for limit in RateLimit.objects.filter(is_active=True).select_related(
             "customer",
             "team",
@@ -133,7 +134,6 @@ def load(now: datetime) -> Snapshot:
             directories={customer: tuple(patterns) for customer, patterns in directories.items()},
             prices=price_book(),
             allowances={allowance.key: allowance for group in by_target.values() for allowance in group},
-            figures=ledger.figures(now, budgets),
         )
 
 
@@ -249,7 +249,7 @@ def _secret_of(credential: ProviderCredential) -> tuple[str, str]:
     return "", f"the environment variable {name} is not set" if name else "no secret is stored"
 
 
-def _budget_allowance(budget: Budget) -> Allowance:
+def _budget_allowance(budget: Budget, terms: Sequence[Term]) -> Allowance:
     return Allowance(
         key=f"budget:{budget.pk}",
         id=budget.pk,
@@ -263,11 +263,23 @@ def _budget_allowance(budget: Budget) -> Allowance:
         period=ledger.period_of(budget),
         definition=ledger.definition(budget),
         shared=budget.scope not in {"virtual_key", "provider_access"},
+        terms=f"{budget.limit_nano_usd} {budget.carry_over} {terms or ''}",
+        ladder=_ladder(budget),
+    )
+
+
+def _ladder(budget: Budget) -> Ladder | None:
+    if not (budget.downgrade_at and budget.downgrade) and not budget.throttle_at:
+        return None
+    return Ladder(
+        downgrade_at=budget.downgrade_at or 0,
+        downgrade=tuple(budget.downgrade.items()),
+        throttle_at=budget.throttle_at or 0,
+        throttle_concurrent=budget.throttle_concurrent,
     )
 
 
 def _rate_allowance(limit: RateLimit) -> Allowance:
-    seconds = _SECONDS.get(limit.per, 0)
     return Allowance(
         key=f"rate:{limit.pk}",
         id=limit.pk,
@@ -276,8 +288,10 @@ def _rate_allowance(limit: RateLimit) -> Allowance:
         scope=limit.scope,
         target=str(limit.target),
         name=str(limit),
+        enforcement=Enforcement(limit.enforcement),
         models=tuple(limit.model_patterns),
-        seconds=seconds,
-        definition=f"{limit.unit}/{seconds}/{limit.scope}/{sorted(limit.model_patterns)}",
+        seconds=_SECONDS.get(limit.per, 0),
+        definition=ledger.definition(limit),
         shared=limit.scope not in {"virtual_key", "provider_access"},
+        terms=str(limit.limit),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from django.db import DatabaseError
@@ -14,24 +14,22 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from governance import ledger
 from governance.models import Budget
+from governance.selectors import budget_statuses
 
 BUDGET_CACHE_S = 15.0
 MAX_BUDGETS = 1_000
 _SCOPES = ("customer", "team", "project")
 """Budgets of single keys and developers are no labels: their number is not bounded."""
 
-Figure = tuple[int, str, int, int]
-"""Budget id, label, limit and spent in nano-dollars."""
+Figure = tuple[str, int, int, int]
+"""Label; limit in force, spent and held in nano-dollars."""
 
 
 class BudgetCollector(Collector):
     """Limit, spent and held of each active budget of a customer, team or project, in USD."""
 
     def __init__(self) -> None:
-        self.held: Callable[[], Mapping[int, int]] | None = None
-        """Nano-dollars held by running requests, by budget id; given by the data plane."""
         self._lock = threading.Lock()
         self._figures: list[Figure] = []
         self._read_at = float("-inf")
@@ -42,12 +40,10 @@ class BudgetCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         limit, spent, held = _families()
-        holds = self.held() if self.held else None
-        for budget_id, label, limit_nano_usd, spent_nano_usd in self._current():
+        for label, limit_nano_usd, spent_nano_usd, held_nano_usd in self._current():
             limit.add_metric([label], limit_nano_usd / 1e9)
             spent.add_metric([label], spent_nano_usd / 1e9)
-            if holds is not None:
-                held.add_metric([label], holds.get(budget_id, 0) / 1e9)
+            held.add_metric([label], held_nano_usd / 1e9)
         yield from (limit, spent, held)
 
     def forget(self) -> None:
@@ -80,7 +76,7 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily
     return (
         GaugeMetricFamily("comptroller_budget_limit_usd", "Limit of the budget in USD.", labels=["budget"]),
         GaugeMetricFamily("comptroller_budget_spent_usd", "Spent in its current period in USD.", labels=["budget"]),
-        GaugeMetricFamily("comptroller_budget_held_usd", "Held by running requests in USD.", labels=["budget"]),
+        GaugeMetricFamily("comptroller_budget_held_usd", "Held by gateway processes in USD.", labels=["budget"]),
     )
 
 
@@ -90,7 +86,7 @@ def _read() -> list[Figure]:
         .select_related("customer", "team__customer", "project__customer")
         .order_by("pk")[:MAX_BUDGETS]
     )
-    states = ledger.figures(datetime.now(UTC), budgets)
+    statuses = budget_statuses(budgets, datetime.now(UTC))
     figures: list[Figure] = []
     labels: set[str] = set()
     for budget in budgets:
@@ -98,7 +94,8 @@ def _read() -> list[Figure]:
         if label in labels:  # two series of one name would make the whole scrape invalid
             label = f"{label} #{budget.pk}"
         labels.add(label)
-        figures.append((budget.pk, label, budget.limit_nano_usd, states[budget.pk].settled))
+        status = statuses[budget.pk]
+        figures.append((label, status.limit, status.spent, status.held))
     return figures
 
 

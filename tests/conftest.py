@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 from django.test import TransactionTestCase
 
-from governance import ledger, triggers
+from governance import triggers, watched
 
 _flush = TransactionTestCase._fixture_teardown
 
@@ -29,4 +29,4 @@ TransactionTestCase._fixture_teardown = _flush_history_too  # type: ignore[metho
 @pytest.fixture(autouse=True)
 def _budgets_are_read_anew() -> None:
     """The ledger keeps the budgets of a version of the configuration; emptied tables count versions from one again."""
-    ledger._watched = (-1, {})
+    watched.forget()

@@ -1,20 +1,20 @@
-"""Allowances: what budgets and rate limits let through, decided in memory.
+"""Allowances: what a budget or a limit lets through, as values; `book.py` decides with them.
 
-An allowance is (scope, unit, window, limit, enforcement). A `Book` holds the state of all allowances of one process:
-what is settled according to the ledger, what this process has settled but the ledger not yet written, and what running
-requests hold. Nothing here does I/O; the ledger's figures come in through `load` and `posted`.
-
-All methods are called from one thread (the event loop).
+An allowance is (scope, unit, window, limit, enforcement). The database has one row for each of its windows: what is
+settled, and what is held. Each process holds leases: parts of the headroom that it may spend without asking. An `Order`
+is what a process asks of such a row, an `Answer` what it hears, `grant` the rule between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from governance.domain.windows import Period, Window, fixed_window, window_at
+
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+"""Start of the one window of what rolls, never ends, or counts what runs at once."""
 
 
 class Unit(StrEnum):
@@ -43,6 +43,7 @@ class Allowance:
     id: int
     unit: Unit
     limit: int
+    """Its base: carry-over and raises come on top, as the database knows them (`Answer.limit`)."""
     scope: str
     target: str
     """Name of what is limited, for people."""
@@ -57,15 +58,37 @@ class Allowance:
     """Changes whenever what is counted changes: figures of another definition are not this allowance's."""
     shared: bool = True
     """Whether several keys draw on it."""
+    terms: str = ""
+    """Changes whenever the limit in force may have: its base, a raise, carry-over."""
+    ladder: Ladder | None = None
+
+    @property
+    def rolls(self) -> bool:
+        return bool(self.period and self.period.rolling)
+
+    @property
+    def leased(self) -> bool:
+        """Whether processes must hold a lease to admit: what only watches admits without."""
+        return self.enforcement is not Enforcement.OBSERVE
+
+    def window(self, now: datetime) -> Window:
+        """The window that counts what happens at `now`. What rolls has one row, whose figure moves with time."""
+        if self.seconds:
+            return fixed_window(self.seconds, now)
+        if self.period is None or self.period.rolling:
+            return Window(ALWAYS, None)
+        return window_at(self.period, now)
 
 
-@dataclass(slots=True)
-class Hold:
-    """What one running request has taken from its allowances; given back exactly once."""
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """What happens on the way to a budget's limit, by percent used; 0 leaves a step out."""
 
-    allowances: tuple[Allowance, ...]
-    nano_usd: int
-    released: bool = False
+    downgrade_at: int = 0
+    downgrade: tuple[tuple[str, str], ...] = ()
+    """(pattern, model that takes its place)."""
+    throttle_at: int = 0
+    throttle_concurrent: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +96,8 @@ class Exhausted:
     """The allowance that refuses a request, with its figures at that moment."""
 
     allowance: Allowance
+    limit: int
+    """In force: base, carry-over and raises."""
     used: int
     held: int
     resets_at: datetime | None
@@ -90,196 +115,64 @@ class WindowState:
     settled: int
     posted: int = 0
     """How much of it the batch that made this state added."""
+    leased: int = 0
+    """What is left of the lease of the process that wrote the batch."""
+    version: int = 0
+    """Of that lease, so that an older answer is known; 0 where it has none."""
 
 
-@dataclass(slots=True)
-class _State:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a process asks of one window. Amounts in the allowance's unit, none negative."""
+
     allowance: Allowance
+    window: Window
+    least: int = 0
+    """Nothing less helps anybody who waits; 0 where nobody waits."""
+    need: int = 0
+    """What all who wait would need."""
+    want: int = 0
+    """What would last for a while."""
+    give: int = 0
+    """Returned unused."""
+    used: int = 0
+    """Requests or tokens used up since the last order (money is settled with the ledger)."""
+
+    @property
+    def place(self) -> tuple[str, datetime, str]:
+        """What names the window: allowance, start and definition."""
+        return self.allowance.key, self.window.starts_at, self.allowance.definition
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a window looks like after an order. `leased` is the process's lease, whole."""
+
+    allowance: str
     starts_at: datetime
-    ends_at: datetime | None
-    settled: int = 0
-    """From the ledger (budgets), or counted here (rate limits)."""
-    unposted: int = 0
-    """Settled here, not yet in `settled`."""
-    held: int = 0
-    """Worst case of running requests (nano-dollars), or their number."""
+    definition: str
+    limit: int
+    settled: int
+    held: int
+    leased: int
+    version: int
+    wanted: bool = False
+    """Another process asked for more than is free: give back what is not needed."""
 
     @property
-    def rolls(self) -> bool:
-        return bool(self.allowance.period and self.allowance.period.rolling)
-
-    @property
-    def used(self) -> int:
-        return self.settled + self.unposted
+    def room(self) -> int:
+        """What nobody has settled or holds."""
+        return self.limit - self.settled - self.held
 
 
-class Book:
-    """The allowances of one process."""
+def grant(room: int, least: int, need: int, want: int, processes: int) -> int:
+    """How much of the room a process gets: what those who wait need, and beyond that at most its share of a half.
 
-    def __init__(self) -> None:
-        self._states: dict[str, _State] = {}
-        self.posts = 0
-        """Counts `posted` calls: figures read from the ledger before one of them are stale (see `load`)."""
-
-    def admit(self, allowances: Iterable[Allowance], now: datetime, worst_nano_usd: int) -> Hold | Exhausted:
-        """Take a hold on every allowance, or say which one refuses; the tightest in order of the list wins.
-
-        `worst_nano_usd` is the most that the request can cost; only `hard` allowances look at it.
-        """
-        states = [self._state(allowance, now) for allowance in allowances]
-        for state in states:
-            if state.allowance.enforcement is not Enforcement.OBSERVE and not _has_room(state, worst_nano_usd):
-                return self._exhausted(state, now)
-        for state in states:
-            match state.allowance.unit:
-                case Unit.USD:
-                    state.held += worst_nano_usd
-                case Unit.REQUESTS:
-                    state.settled += 1
-                case Unit.CONCURRENT:
-                    state.held += 1
-                case Unit.TOKENS:
-                    pass
-        return Hold(tuple(state.allowance for state in states), worst_nano_usd)
-
-    def release(self, hold: Hold) -> None:
-        """Give a hold back. A second call for the same hold does nothing."""
-        if hold.released:
-            return
-        hold.released = True
-        for allowance in hold.allowances:
-            state = self._states.get(allowance.key)
-            if state is None:
-                continue
-            if allowance.unit is Unit.USD:
-                state.held = max(0, state.held - hold.nano_usd)
-            elif allowance.unit is Unit.CONCURRENT:
-                state.held = max(0, state.held - 1)
-
-    def charge(
-        self, allowances: Iterable[Allowance], occurred_at: datetime, ended_at: datetime, nano_usd: int, tokens: int
-    ) -> None:
-        """Count what a request used: money in the window in which it started, tokens in that in which it ended.
-
-        A budget's window follows from the ledger, which knows the start; a token limit would never see a request that
-        runs longer than its window.
-        """
-        for allowance in allowances:
-            when = ended_at if allowance.unit is Unit.TOKENS else occurred_at
-            state = self._state(allowance, when)
-            if when < state.starts_at or state.allowance.definition != allowance.definition:
-                # Another window, or a definition that the ledger may never post it under: it would stay unposted.
-                continue
-            if allowance.unit is Unit.USD:
-                state.unposted += nano_usd
-            elif allowance.unit is Unit.TOKENS:
-                state.settled += tokens
-
-    def load(self, figures: Mapping[int, WindowState], *, posts: int) -> bool:
-        """Take the ledger's figures by budget id, read while `self.posts` was `posts`.
-
-        Where a batch was posted meanwhile they may be older than what is known here: then they are left and False
-        is returned.
-        """
-        if posts != self.posts:
-            return False
-        for state in self._states.values():
-            figure = figures.get(state.allowance.id) if state.allowance.unit is Unit.USD else None
-            if figure is None or figure.definition != state.allowance.definition:
-                continue
-            if state.rolls or figure.starts_at == state.starts_at:
-                state.settled = figure.settled
-        return True
-
-    def posted(self, windows: Sequence[WindowState]) -> None:
-        """The ledger has written a batch: its figures replace ours, and what it wrote is no longer unposted."""
-        self.posts += 1
-        for window in windows:
-            state = self._states.get(f"budget:{window.budget_id}")
-            if state is None or state.allowance.definition != window.definition:
-                continue
-            if not state.rolls and state.starts_at != window.starts_at:
-                continue
-            # A budget that is younger than the charge never had it here: never below zero.
-            state.unposted = max(0, state.unposted - window.posted)
-            state.settled = state.settled + window.posted if state.rolls else window.settled
-
-    def configure(self, allowances: Iterable[Allowance], figures: Mapping[int, WindowState], now: datetime) -> None:
-        """Follow a change of configuration: new allowances start from the ledger, changed ones keep what they count."""
-        fresh: dict[str, _State] = {}
-        for allowance in allowances:
-            old = self._states.get(allowance.key)
-            if old is not None and old.allowance.definition == allowance.definition:
-                old.allowance = allowance
-                fresh[allowance.key] = old
-                continue
-            window = _window(allowance, now)
-            state = _State(allowance, window.starts_at, window.ends_at)
-            figure = figures.get(allowance.id) if allowance.unit is Unit.USD else None
-            if figure is not None and figure.definition == allowance.definition:
-                state.settled = figure.settled
-            if old is not None:
-                # What runs now was admitted under the old definition and gives back what it took there.
-                state.held = old.held
-            fresh[allowance.key] = state
-        self._states = fresh
-
-    def figures(self, allowance: Allowance, now: datetime) -> tuple[int, int]:
-        """(used, held) at this moment, in the allowance's unit."""
-        state = self._state(allowance, now)
-        return state.used, state.held
-
-    def resets_at(self, allowance: Allowance, now: datetime) -> datetime | None:
-        """When the window ends; None where it has no end of its own (lifetime, rolling)."""
-        return self._state(allowance, now).ends_at
-
-    def held_by_budget(self) -> dict[int, int]:
-        """Nano-dollars that running requests hold, by budget id. Safe to call from another thread."""
-        return {s.allowance.id: s.held for s in list(self._states.values()) if s.allowance.unit is Unit.USD and s.held}
-
-    def held_total(self) -> int:
-        """Sum of all holds; zero when nothing runs."""
-        return sum(state.held for state in self._states.values())
-
-    def _state(self, allowance: Allowance, now: datetime) -> _State:
-        state = self._states.get(allowance.key)
-        if state is None:
-            window = _window(allowance, now)
-            state = self._states[allowance.key] = _State(allowance, window.starts_at, window.ends_at)
-        elif state.ends_at is not None and now >= state.ends_at:
-            window = _window(allowance, now)
-            state.starts_at, state.ends_at = window.starts_at, window.ends_at
-            state.settled = state.unposted = 0
-        return state
-
-    def _exhausted(self, state: _State, now: datetime) -> Exhausted:
-        resets_at, period = state.ends_at, state.allowance.period
-        if state.rolls and period is not None:
-            # Room comes back bit by bit as charges leave the window: this is when to look again.
-            resets_at = now + (timedelta(hours=1) if period.kind == "hour" else timedelta(days=1))
-        if state.allowance.unit is Unit.CONCURRENT:
-            resets_at = now + timedelta(seconds=1)
-        seconds = (resets_at - now).total_seconds() if resets_at else 0.0
-        return Exhausted(state.allowance, state.used, state.held, resets_at, max(1, int(-(-seconds // 1))))
-
-
-def _has_room(state: _State, worst_nano_usd: int) -> bool:
-    allowance = state.allowance
-    match allowance.unit:
-        case Unit.USD if allowance.enforcement is Enforcement.HARD:
-            return state.settled + state.unposted + state.held + worst_nano_usd <= allowance.limit
-        case Unit.USD | Unit.TOKENS | Unit.REQUESTS:
-            return state.settled + state.unposted < allowance.limit
-        case Unit.CONCURRENT:
-            return state.held < allowance.limit
-
-
-def _window(allowance: Allowance, now: datetime) -> Window:
-    if allowance.seconds:
-        return fixed_window(allowance.seconds, now)
-    if allowance.period is None:
-        return Window(datetime.min.replace(tzinfo=UTC), None)
-    if allowance.period.rolling:
-        # A rolling window has no end of its own: the ledger's figure moves with it.
-        return Window(datetime.min.replace(tzinfo=UTC), None)
-    return window_at(allowance.period, now)
+    The half that stays is for the other processes: what one holds unused, another would be refused for.
+    """
+    extra = max(0, min(want, room // (2 * max(1, processes))))
+    if not need:
+        return extra
+    if room < max(1, least):
+        return 0
+    return max(min(need, room), extra)

@@ -89,8 +89,8 @@ class Migration(migrations.Migration):
                 ('beyond', models.BigIntegerField(default=0, help_text='How far settled and held may lie above the limit: what was out when the limit was lowered, and charges nobody could hold for. Shrinks as holds return.')),
                 ('strict', models.BooleanField(default=False, help_text='A hard limit: settled + held never pass it.')),
                 ('wanted_at', models.DateTimeField(blank=True, help_text='When a process last asked for more than was free: others give back.', null=True)),
-                ('budget', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='periods', to='governance.budget')),
-                ('rate_limit', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='periods', to='governance.ratelimit')),
+                ('budget', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='windows', to='governance.budget')),
+                ('rate_limit', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='windows', to='governance.ratelimit')),
             ],
         ),
         migrations.CreateModel(

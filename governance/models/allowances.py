@@ -37,8 +37,8 @@ class AllowanceWindow(models.Model):
     """One period of one budget (nano-dollars) or limit (requests, tokens, requests at once)."""
 
     allowance = models.CharField(max_length=32, help_text="`budget:12` or `rate:5`.")
-    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, null=True, related_name="periods")
-    rate_limit = models.ForeignKey(RateLimit, on_delete=models.CASCADE, null=True, related_name="periods")
+    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, null=True, related_name="windows")
+    rate_limit = models.ForeignKey(RateLimit, on_delete=models.CASCADE, null=True, related_name="windows")
     definition = models.CharField(
         max_length=16, help_text="Digest of what was counted then: see governance.ledger.definition."
     )
@@ -56,6 +56,8 @@ class AllowanceWindow(models.Model):
     wanted_at = models.DateTimeField(
         null=True, blank=True, help_text="When a process last asked for more than was free: others give back."
     )
+
+    wanted_by = models.CharField(max_length=26, blank=True, help_text="That process.")
 
     class Meta:
         constraints = [

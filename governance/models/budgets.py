@@ -193,28 +193,6 @@ class Budget(ScopedLimit):
         return f"{self.target} {period}{narrowed}"
 
 
-class BudgetWindow(models.Model):
-    """One period of one budget: what was settled, and what running requests hold."""
-
-    budget = models.ForeignKey(Budget, on_delete=models.CASCADE, related_name="windows")
-    definition = models.CharField(
-        max_length=16, help_text="Digest of what the budget counted then: see governance.ledger.definition."
-    )
-    starts_at = models.DateTimeField()
-    ends_at = models.DateTimeField(null=True, blank=True)
-    settled_nano_usd = NanoUsdField(default=0)
-    held_nano_usd = NanoUsdField(default=0)
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["budget", "starts_at", "definition"], name="budget_window_once"),
-            models.CheckConstraint(condition=Q(held_nano_usd__gte=0), name="budget_window_held"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.budget}: from {self.starts_at:%Y-%m-%d %H:%M} UTC"
-
-
 class RateLimit(ScopedLimit):
     """At most so many requests or tokens a period, or requests at once."""
 

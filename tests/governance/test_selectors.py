@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from governance import ledger
-from governance.models import Budget, BudgetWindow, Customer, Team, VirtualKey
+from governance.models import AllowanceWindow, Budget, Customer, Team, VirtualKey
 from governance.selectors import budget_status, budgets_on, key_statuses, spent_by_key
 from governance.services import budgets, keys, tenants
 
@@ -48,7 +48,7 @@ def status_of(budget: Budget, now: datetime = NOW):
 def test_figures_add_up(team: Team, key: VirtualKey) -> None:
     budget = budgets.create_budget(target=team, limit_nano_usd=100 * USD, actor=None)
     charge(key, 30 * USD)
-    BudgetWindow.objects.filter(budget=budget).update(held_nano_usd=5 * USD)
+    AllowanceWindow.objects.filter(budget=budget).update(held=5 * USD)
     status = status_of(budget)
     assert (status.spent, status.held, status.remaining) == (30 * USD, 5 * USD, 65 * USD)
     assert status.forecast == 60 * USD

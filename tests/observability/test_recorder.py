@@ -16,7 +16,7 @@ from django.db import InterfaceError, connection, connections
 from governance import ledger
 from governance.domain.allowance import WindowState
 from governance.ledger import Posting
-from governance.models import Budget, BudgetWindow, Customer, KeyActivity, LedgerEntry, Team, VirtualKey
+from governance.models import AllowanceWindow, Budget, Customer, KeyActivity, LedgerEntry, Team, VirtualKey
 from observability import unwritten
 from observability.models import ChangedHour, Request
 from observability.recorder import BATCH_ROWS, Recorder
@@ -93,7 +93,7 @@ def test_rows_charges_windows_marks_and_last_use_are_written_together(recorder, 
     total = 3 * 123_456_789
     assert set(Request.objects.values_list("id", flat=True)) == {record.id for record, _ in pairs}
     assert sum(LedgerEntry.objects.values_list("amount_nano_usd", flat=True)) == total
-    assert BudgetWindow.objects.get(budget=budget).settled_nano_usd == total
+    assert AllowanceWindow.objects.get(budget=budget).settled == total
     assert ChangedHour.objects.get().hour == MORNING.replace(minute=0, second=0, microsecond=0)
     assert recorder.drain(10) == 0
     assert [(state.budget_id, state.settled) for state in heard.windows][-1] == (budget.pk, total)

@@ -11,7 +11,7 @@ from django.utils import timezone
 from ulid import ULID
 
 from governance import ledger
-from governance.models import AuditEntry, Budget, BudgetWindow, Provider, ProviderAccess, RateLimit, VirtualKey
+from governance.models import AllowanceWindow, AuditEntry, Budget, Provider, ProviderAccess, RateLimit, VirtualKey
 from tests.governance.api.world import World, client_for, results, user_with
 
 BUDGETS = "/api/v1/budgets/"
@@ -46,7 +46,7 @@ class TestBudgets:
         budget = create(world, limit_usd="1204.5")
         assert (budget["spent_usd"], budget["held_usd"], budget["remaining_usd"]) == ("0", "0", "1204.5")
         spend(world, key, 4_200_000, timezone.now())
-        BudgetWindow.objects.filter(budget_id=budget["id"]).update(held_nano_usd=500_000_000)
+        AllowanceWindow.objects.filter(budget_id=budget["id"]).update(held=500_000_000)
         row = world.alice.get(f"{BUDGETS}{budget['id']}/").json()
         assert (row["limit_usd"], row["spent_usd"], row["held_usd"]) == ("1204.5", "0.0042", "0.5")
         assert row["remaining_usd"] == "1203.9958"
