@@ -11,13 +11,16 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from gateway.env_values import (
     boolean,
     broker_url,
+    choice,
     database_url,
+    decimal,
     encryption_keys,
     hosts,
     http_url,
@@ -26,6 +29,8 @@ from gateway.env_values import (
     long_secret,
     networks,
     redis_url,
+    sender,
+    smtp_url,
     text,
     token,
 )
@@ -147,10 +152,45 @@ REFERENCE: tuple[Setting, ...] = (
         "Address of the Anthropic API.",
     ),
     Setting(
+        "ANTHROPIC_ADMIN_KEY",
+        token,
+        "",
+        "Admin key (`sk-ant-admin…`) that reads Anthropic's cost and usage reports for the reconciliation.",
+        secret=True,
+        default_text="none: reports come from files",
+    ),
+    Setting(
+        "COMPTROLLER_ANTHROPIC_ADMIN_BASE_URL",
+        http_url,
+        "https://api.anthropic.com",
+        "Address of Anthropic's Admin API.",
+    ),
+    Setting(
+        "COMPTROLLER_RECONCILE_TOLERANCE_PERCENT",
+        decimal("0", "100"),
+        Decimal("0.5"),
+        "A difference of at most this percent of the provider's figure is let be.",
+        default_text="0.5",
+    ),
+    Setting(
+        "COMPTROLLER_RECONCILE_TOLERANCE_USD",
+        decimal("0", "1000000"),
+        Decimal("0.01"),
+        "A difference of at most this many US dollars is let be, whatever its percent.",
+        default_text="0.01",
+    ),
+    Setting(
+        "COMPTROLLER_RECONCILE_DAYS",
+        integer(1, 31),
+        7,
+        "Days back that the daily reconciliation reads again: reports change after the day.",
+        default_text="7",
+    ),
+    Setting(
         "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS",
         boolean,
         False,
-        "Allow provider addresses on loopback and private networks (a local model server, a test).",
+        "Allow provider and webhook addresses on loopback and private networks (a local model server, a test).",
         default_text="off",
     ),
     Setting(
@@ -221,6 +261,49 @@ REFERENCE: tuple[Setting, ...] = (
         30,
         "Seconds that running requests may take to end after a stop signal.",
         default_text="30",
+    ),
+    Setting(
+        "COMPTROLLER_EMAIL_URL",
+        smtp_url,
+        None,
+        "Mail server for alerts: `smtp://user:password@host:587?tls=starttls`; `tls` is starttls, implicit or none.",
+        secret=True,
+        default_text="none: no e-mail",
+    ),
+    Setting(
+        "COMPTROLLER_EMAIL_FROM",
+        sender,
+        "",
+        "Sender of e-mails, for example `Comptroller <alerts@example.com>`.",
+        default_text="`comptroller@` the public address's host",
+    ),
+    Setting(
+        "COMPTROLLER_SPOOL_MAX_BYTES",
+        integer(1 << 18, 1 << 50),
+        1 << 30,
+        "Most bytes of the spool (`spool/` in the data folder, see [spool](spool.md)), of all processes that share it.",
+        default_text="1073741824 (1 GiB)",
+    ),
+    Setting(
+        "COMPTROLLER_SPOOL_WHEN_FULL",
+        choice("refuse", "continue"),
+        "refuse",
+        "Without room in the spool: `refuse` new requests with 529, or `continue` to serve them without a note.",
+    ),
+    Setting(
+        "COMPTROLLER_SPOOL_FSYNC_MS",
+        integer(0, 60_000),
+        100,
+        "Milliseconds after which a note is on the disk and outlives a power failure; 0 leaves it to the system. "
+        "A note outlives the process at once.",
+        default_text="100",
+    ),
+    Setting(
+        "COMPTROLLER_SPOOL_SEGMENT_BYTES",
+        integer(1 << 16, 1 << 30),
+        4 << 20,
+        "Bytes of one file of the spool; each process keeps two ready.",
+        default_text="4194304 (4 MiB)",
     ),
     Setting(
         "COMPTROLLER_LOG_RETENTION_DAYS",

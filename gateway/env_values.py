@@ -7,7 +7,10 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from decimal import Decimal, InvalidOperation
+from email.utils import formataddr, parseaddr
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
 def text(value: str) -> str:
@@ -43,6 +46,28 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def choice(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be {' or '.join(allowed)}, not {value!r}")
+        return value
+
+    return parse
+
+
+def decimal(low: str, high: str) -> Callable[[str], Decimal]:
+    def parse(value: str) -> Decimal:
+        try:
+            number = Decimal(value)
+        except InvalidOperation:
+            raise ValueError(f"must be a number such as 0.5, not {value!r}") from None
+        if not number.is_finite() or not Decimal(low) <= number <= Decimal(high):
+            raise ValueError(f"must lie between {low} and {high}, not {value}")
+        return number
+
+    return parse
+
+
 def http_url(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -73,6 +98,42 @@ def database_url(value: str) -> str:
     if not parts.path.strip("/"):
         raise ValueError("names no database; write postgresql://user:password@host:5432/name")
     return value
+
+
+def smtp_url(value: str) -> dict[str, Any]:
+    """`smtp://user:password@host:port?tls=starttls|implicit|none` as Django's EMAIL_… settings.
+
+    Without a port it is 587, 465 and 25 in that order; without `tls` it is starttls.
+    """
+    form = "must look like smtp://user:password@host:587?tls=starttls"
+    try:
+        parts = urlsplit(value)
+        port, query = parts.port, parse_qs(parts.query, strict_parsing=bool(parts.query), keep_blank_values=True)
+    except ValueError:
+        raise ValueError(form) from None
+    if parts.scheme != "smtp" or not parts.hostname or parts.path.strip("/") or set(query) - {"tls"}:
+        raise ValueError(form)
+    tls = query.get("tls", ["starttls"])[-1]
+    if tls not in {"starttls", "implicit", "none"}:
+        raise ValueError(f"must say tls=starttls, tls=implicit or tls=none, not {tls!r}")
+    if parts.password and tls == "none" and parts.hostname not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("would send the password unencrypted: use tls=starttls or tls=implicit")
+    return {
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port or {"starttls": 587, "implicit": 465, "none": 25}[tls],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": tls == "starttls",
+        "EMAIL_USE_SSL": tls == "implicit",
+    }
+
+
+def sender(value: str) -> str:
+    """A sender's address, with or without a name: `Comptroller <alerts@example.com>`."""
+    name, address = parseaddr(value)
+    if not re.fullmatch(r"[^@\s<>,]+@[^@\s<>,]+", address) or "\n" in value or "\r" in value:
+        raise ValueError(f"must be an e-mail address such as alerts@example.com, not {value!r}")
+    return formataddr((name, address)) if name else address
 
 
 def redis_url(value: str) -> str:
