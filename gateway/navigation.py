@@ -35,6 +35,9 @@ _NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _rows("Budgets", "savings", "governance.budget"),
             _rows("Rate limits", "speed", "governance.ratelimit"),
+            _rows("Alerts", "notifications", "governance.alert"),
+            _rows("Alert channels", "campaign", "governance.alertchannel"),
+            _rows("Alert deliveries", "outgoing_mail", "governance.alertdelivery"),
         ],
     },
     {

@@ -135,6 +135,18 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
+# --- e-mail -------------------------------------------------------------------------------------------------
+_email: dict[str, Any] = _env["COMPTROLLER_EMAIL_URL"] or {}
+EMAIL_HOST = _email.get("EMAIL_HOST", "")
+"""Empty: no mail server is set, and governance.alerts says so."""
+EMAIL_PORT = _email.get("EMAIL_PORT", 25)
+EMAIL_HOST_USER = _email.get("EMAIL_HOST_USER", "")
+EMAIL_HOST_PASSWORD = _email.get("EMAIL_HOST_PASSWORD", "")
+EMAIL_USE_TLS = _email.get("EMAIL_USE_TLS", False)
+EMAIL_USE_SSL = _email.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = _env["COMPTROLLER_EMAIL_FROM"] or f"comptroller@{_public_host}"
+
 # --- people -------------------------------------------------------------------------------------------------
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -190,6 +202,10 @@ SPECTACULAR_SETTINGS = {
         "CustomerContentPolicy": "governance.models.Customer.ContentPolicy",
         "KeyContentPolicy": "governance.models.VirtualKey.ContentPolicy",
         "ExportStatus": "observability.models.LogExport.Status",
+        "AlertKind": "governance.models.Alert.Kind",
+        "AlertChannelKind": "governance.models.AlertChannel.Kind",
+        "RaiseKind": "governance.models.Raise.Kind",
+        "RaiseStatus": "governance.models.Raise.Status",
         "ProposalStatus": "governance.models.PriceProposal.Status",
         "RequestStatus": "observability.models.Request.Status",
         "PerTime": "governance.models.RateLimit.Per",

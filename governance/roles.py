@@ -28,6 +28,11 @@ def _can(verbs: Iterable[str], models: Iterable[str], app: str = "governance") -
 
 _READ_USAGE = _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey"]) | _can(["view"], _TRAFFIC, "observability")
 _RAISES = {"governance.view_raise", "governance.add_raise", "governance.emergency_raise"}
+_ALERTS = _can(["view"], ["alert", "alertdelivery"]) | _can(_EVERYTHING, ["alertchannel"])
+_ALERTS |= {"governance.retry_alertdelivery"}
+_REPORTS = ("reportimport", "reconciliationday", "reconciliationexception", "monthlock", "workspace")
+_RECONCILE = _can(["view"], _REPORTS) | _can(["add"], ["reportimport", "monthlock"])
+_RECONCILE |= {"governance.decide_reconciliationexception", "governance.unlock_monthlock"}
 _KEYS = {"governance.issue_virtualkey", "governance.revoke_virtualkey"}
 
 ROLES: dict[str, set[str]] = {
@@ -39,20 +44,31 @@ ROLES: dict[str, set[str]] = {
     | _can(["view", "add", "change"], ["user"], "auth")
     | _can(["view"], ["group"], "auth")
     | _can(_EVERYTHING, ["periodictask", "intervalschedule", "crontabschedule"], "django_celery_beat")
+    | _can(["add", "change", "delete"], ["workspace"])
     | _KEYS
+    | _ALERTS
     | _RAISES
+    | _RECONCILE
     | {"governance.decide_priceproposal", "governance.decide_raise"},
     "Finance": _READ_USAGE
     | _can(["add", "change", "delete"], ["budget"])
     | _can(["view", "add", "change"], ["price"])
     | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider"])
     | _can(["view", "add"], ["logexport"], "observability")
+    | _ALERTS
     | _RAISES
+    | _RECONCILE
     | {"governance.decide_priceproposal", "governance.decide_raise"},
-    "Team lead": _READ_USAGE | _can(["add", "change"], ["virtualkey", "developer", "project"]) | _KEYS | _RAISES,
+    "Team lead": _READ_USAGE
+    | _can(["add", "change"], ["virtualkey", "developer", "project"])
+    | _can(["view"], ["alert"])
+    | _KEYS
+    | _RAISES,
     "Developer": set(),
     "Auditor": _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey", "provider", "provideraccess", "membership"])
     | _can(["view"], ["price", "priceproposal", "ledgerentry", "auditentry", "raise"])
+    | _can(["view"], ["alert", "alertchannel", "alertdelivery"])
+    | _can(["view"], _REPORTS)
     | _can(["view"], [*_TRAFFIC, "logexport"], "observability")
     | _can(["view"], ["user", "group"], "auth"),
 }

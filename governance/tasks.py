@@ -10,7 +10,9 @@ from typing import Any
 from celery import shared_task
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
+from governance.alerts import deliver, evaluate, raises
 from governance.price_download import fetch
 from governance.pricing_source import PriceSourceError, read
 from governance.services.prices import AutoApproval, propose
@@ -39,3 +41,16 @@ def refresh_prices(source: str = "") -> dict[str, Any]:
     counts = asdict(done)
     logger.info("Price refresh from %s: %s", origin, ", ".join(f"{n} {k}" for k, n in counts.items() if n))
     return {"source": origin, "error": "", **counts}
+
+
+@shared_task(name="governance.tasks.evaluate_alerts")
+def evaluate_alerts() -> dict[str, int]:
+    """Record the thresholds that budgets have passed and the steps of raises, each once; gives how many are new."""
+    now = timezone.now()
+    return {"thresholds": len(evaluate.evaluate(now)), "raises": len(raises.tell_of_raises(now))}
+
+
+@shared_task(name="governance.tasks.deliver_alerts")
+def deliver_alerts() -> dict[str, int]:
+    """Send the messages that are due; gives how many were sent, failed, and wait for another try."""
+    return asdict(deliver.deliver())

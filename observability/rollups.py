@@ -14,6 +14,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Count, Sum
 
+from observability import alarms
 from observability.models import ChangedHour, HourlyUsage, Request
 
 HOUR = timedelta(hours=1)
@@ -65,6 +66,7 @@ def rebuild(hour: datetime) -> int:
     if seen is None:
         return 0
     rows = [HourlyUsage(hour=hour, **sums) for sums in _sums(hour)]
+    alarms.watch(hour)
     with transaction.atomic():
         if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
             with connection.cursor() as cursor:

@@ -24,12 +24,34 @@ class Schedule:
 SCHEDULES: tuple[Schedule, ...] = (
     Schedule("Roll up usage", "observability.tasks.roll_up", "Hourly sums of the request log.", every_minutes=1),
     Schedule("Write log exports", "observability.tasks.run_exports", "Exports that people asked for.", every_minutes=1),
+    Schedule(
+        "Evaluate alerts", "governance.tasks.evaluate_alerts", "Budget thresholds that were passed.", every_minutes=1
+    ),
+    Schedule(
+        "Deliver alerts",
+        "governance.tasks.deliver_alerts",
+        "Messages that wait, and failed ones again.",
+        every_minutes=1,
+    ),
     # Two hours after midnight: the longest streams that began yesterday have ended and are in the log.
     Schedule(
         "Export yesterday's log",
         "observability.tasks.schedule_daily_export",
         "Both formats, every customer; days that were missed are made up for.",
         at=(2, 0),
+    ),
+    Schedule(
+        "Make month partitions",
+        "observability.tasks.make_partitions",
+        "PostgreSQL: the log and the ledger lie in months, made ahead.",
+        at=(0, 40),
+    ),
+    # Before the day's work begins in Europe; reports are complete some minutes after the day.
+    Schedule(
+        "Reconcile with the provider",
+        "observability.tasks.reconcile_days",
+        "Reads the cost and usage reports of the last days (ANTHROPIC_ADMIN_KEY) and compares them with the ledger.",
+        at=(4, 30),
     ),
     Schedule(
         "Delete old request rows",

@@ -106,7 +106,8 @@ class BudgetAdmin(ScopedLimitAdmin):
     ordering = ["customer__name", "pk"]
     sortable_by: list[str] = []
     _settings = [
-        ("Limit", {"fields": ["limit_nano_usd", "period", "enforcement", "alerts", "is_active"]}),
+        ("Limit", {"fields": ["limit_nano_usd", "period", "enforcement", "is_active"]}),
+        ("Alerts", {"fields": ["alerts", "owner_email", "approver_email"]}),
         (
             "Details",
             {

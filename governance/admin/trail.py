@@ -28,7 +28,8 @@ class TargetFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = (
             "customer", "team", "project", "developer", "virtualkey", "provideraccess", "budget", "ratelimit",
-            "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport",
+            "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport", "alertchannel",
+            "alertdelivery",
         )  # fmt: skip
         return [(kind, kind) for kind in kinds]
 

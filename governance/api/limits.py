@@ -103,8 +103,8 @@ class BudgetSerializer(ScopedSerializer):
         fields = (
             "id", "name", "scope", "target", "target_id", "customer", "customer_id", "limit_usd", "spent_usd",
             "held_usd", "remaining_usd", "state", "period", "rolling", "timezone", "week_start",
-            "fiscal_start_month", "period_start", "period_end", "enforcement", "models", "alerts", "is_active",
-            "created_at",
+            "fiscal_start_month", "period_start", "period_end", "enforcement", "models", "alerts", "owner_email",
+            "approver_email", "is_active", "created_at",
         )  # fmt: skip
 
     def to_representation(self, instance: Budget) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from governance.api.alerts import Alerts, Channels, Deliveries
 from governance.api.audit import Audit
 from governance.api.keys import Keys
 from governance.api.limits import Budgets, RateLimits
 from governance.api.prices import Prices, Proposals
 from governance.api.providers import Credentials, Providers
+from governance.api.raises import Raises
 from governance.api.tenants import Customers, Developers, Projects, Teams
 
 router = SimpleRouter()
@@ -23,6 +25,10 @@ router.register("rate-limits", RateLimits, basename="rate-limit")
 router.register("providers", Providers, basename="provider")
 router.register("prices", Prices, basename="price")
 router.register("price-proposals", Proposals, basename="price-proposal")
+router.register("alert-channels", Channels, basename="alert-channel")
+router.register("alerts", Alerts, basename="alert")
+router.register("alert-deliveries", Deliveries, basename="alert-delivery")
+router.register("raises", Raises, basename="raise")
 router.register("audit", Audit, basename="audit")
 
 urlpatterns = [

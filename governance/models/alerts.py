@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q

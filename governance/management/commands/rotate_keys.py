@@ -1,47 +1,47 @@
-"""`manage.py rotate_keys`: encrypt every stored provider secret again under the first of the encryption keys."""
+"""`manage.py rotate_keys`: encrypt every stored secret again under the first of the encryption keys."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import models, transaction
 
 from governance.encryption import CannotDecrypt, EncryptedTextField
-from governance.models import ProviderCredential
 from governance.services import audit
+from governance.services.records import subject
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt stored provider secrets again under the first key of COMPTROLLER_ENCRYPTION_KEYS. Put a new key in "
+        "Encrypt stored secrets again under the first key of COMPTROLLER_ENCRYPTION_KEYS. Put a new key in "
         "front, restart every process, run this, then remove the old key."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        field = ProviderCredential._meta.get_field("secret")
-        assert isinstance(field, EncryptedTextField)  # noqa: S101  (a fact of the model)
         current = settings.COMPTROLLER["COMPTROLLER_ENCRYPTION_KEYS"][0][0]
         renewed = 0
         unreadable: list[str] = []
         with transaction.atomic():
-            for credential in ProviderCredential.objects.select_for_update(of=("self",)).select_related("provider"):
-                sealed_with = credential.secret.partition(":")[0]
-                if not credential.secret or sealed_with == current:
+            for row, field in _sealed():
+                sealed_with = getattr(row, field.attname).partition(":")[0]
+                if not sealed_with or sealed_with == current:
                     continue
                 try:
-                    plaintext = field.reveal(credential)
+                    plaintext = field.reveal(row)
                 except CannotDecrypt:
-                    unreadable.append(str(credential))
+                    unreadable.append(str(row))
                     continue
-                field.put(credential, plaintext)
-                credential.save(update_fields=["secret"])
+                field.put(row, plaintext)
+                row.save(update_fields=[field.name])
                 audit.record(
                     actor=None,
                     actor_name="rotate_keys",
-                    action="provider_credential.reencrypted",
-                    target=credential,
+                    action=f"{subject(row)}.reencrypted",
+                    target=row,
                     changes={"encryption_key": [sealed_with, current]},
                 )
                 renewed += 1
@@ -51,3 +51,12 @@ class Command(BaseCommand):
                 f"Could not read {', '.join(unreadable)}: their encryption key is not in "
                 "COMPTROLLER_ENCRYPTION_KEYS. Add it and run this again, or enter these secrets anew."
             )
+
+
+def _sealed() -> Iterator[tuple[models.Model, EncryptedTextField]]:
+    """Each row of each model that keeps secrets, locked, with each of its sealed columns."""
+    for model in apps.get_models():
+        fields = [field for field in model._meta.concrete_fields if isinstance(field, EncryptedTextField)]
+        if fields:
+            for row in model._base_manager.select_for_update(of=("self",)):
+                yield from ((row, field) for field in fields)

@@ -1,0 +1,52 @@
+"""Find, in the hours of the request log that changed, models charged without a price and tokens that cost nothing.
+
+The roll-up calls it for each hour before it takes the hour's mark away: no row, however late it is written, is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db.models import Count, F, Q, Sum
+from django.utils import timezone
+
+from governance.alerts.alarms import Charges, raise_alarms
+from governance.models import Alert
+from observability.models import Request
+
+_TOKENS = (
+    F("input_tokens")
+    + F("output_tokens")
+    + F("cache_read_tokens")
+    + F("cache_write_5m_tokens")
+    + F("cache_write_1h_tokens")
+)
+
+_UNPRICED = Q(cost_quality=Request.CostQuality.UNPRICED, cost_nano_usd__gt=0)
+# Free by rule: a refusal of the model without content, and what our own cache answered.
+_FREE = ~Q(stop_reason="refusal") & Q(cache=Request.Cache.NONE, status__in=["success", "cancelled"])
+_ZERO = Q(cost_nano_usd=0, used__gt=0) & _FREE
+
+
+def watch(hour: datetime) -> list[Alert]:
+    """Raise the alarms of one hour (its start, UTC), each once for its customer, model and day."""
+    charges = Request.objects.filter(
+        started_at__gte=hour, started_at__lt=hour + timedelta(hours=1), customer_id__isnull=False
+    ).annotate(used=_TOKENS)
+    found = [
+        *_grouped(Alert.Kind.UNPRICED, charges.filter(_UNPRICED), hour),
+        *_grouped(Alert.Kind.ZERO_COST, charges.filter(_ZERO), hour),
+    ]
+    return raise_alarms(found, timezone.now()) if found else []
+
+
+def _grouped(kind: str, charges: object, hour: datetime) -> Iterable[Charges]:
+    for row in (
+        charges.order_by()  # type: ignore[attr-defined]
+        .values("customer_id", "model")
+        .annotate(count=Count("id"), tokens=Sum("used"), cost=Sum("cost_nano_usd"))
+    ):
+        yield Charges(
+            kind, row["customer_id"], row["model"], hour.date(), row["count"], int(row["tokens"]), int(row["cost"])
+        )
