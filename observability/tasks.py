@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from observability import retention, rollups
+from observability import months, retention, rollups
 from observability.exports import services, worker
+from observability.reconciliation import sweep as reconciliation
 
 
 @shared_task
@@ -29,7 +32,19 @@ def schedule_daily_export() -> int:
 
 
 @shared_task
+def make_partitions() -> int:
+    """Make the months that the log and the ledger will need on PostgreSQL; gives how many."""
+    return len(months.ensure_months(now=timezone.now()))
+
+
+@shared_task
 def apply_retention() -> int:
     """Delete request rows older than COMPTROLLER_LOG_RETENTION_DAYS."""
     keep_days: int = settings.COMPTROLLER["COMPTROLLER_LOG_RETENTION_DAYS"]
     return retention.delete_old(now=timezone.now(), keep_days=keep_days)
+
+
+@shared_task
+def reconcile_days() -> dict[str, Any]:
+    """Lay the last days beside the provider's reports; `error` says why those could not be read."""
+    return reconciliation.sweep(now=timezone.now())

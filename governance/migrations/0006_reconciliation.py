@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                     "state",
                     models.CharField(
                         choices=[
-                            ("open", "No report yet"),
+                            ("open", "Not final"),
                             ("matched", "Matched"),
                             ("off", "Off"),
                             ("accepted", "Accepted"),

@@ -118,7 +118,7 @@ class ReconciliationDay(models.Model):
     """One UTC day: what we charged, what the provider says, and what became of the difference."""
 
     class State(models.TextChoices):
-        OPEN = "open", "No report yet"
+        OPEN = "open", "Not final"
         MATCHED = "matched", "Matched"
         OFF = "off", "Off"
         ACCEPTED = "accepted", "Accepted"

@@ -1,0 +1,149 @@
+"""The exceptions queue: opened by a comparison, decided by a person, each decision with a note and an audit entry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from governance.models import ReconciliationDay, ReconciliationException
+from governance.services import audit
+from governance.services.audit import Actor
+from governance.services.records import lock, save_with_audit
+from observability.reconciliation.compare import Difference
+from observability.reconciliation.ours import OurDay
+
+Status = ReconciliationException.Status
+Kind = ReconciliationException.Kind
+DECISIONS = (Status.EXPLAINED, Status.IGNORED, Status.ADJUSTED)
+_CELL = ("model", "token_class", "workspace_id")
+
+
+def open_exceptions(row: ReconciliationDay, cells: Iterable[Difference], ours: OurDay, *, now: datetime) -> None:
+    """Make the queue say what the comparison found: inside its transaction.
+
+    A decision holds as long as the figures it was made on; other figures are another exception.
+    """
+    wanted: dict[tuple[str, ...], dict[str, Any]] = {
+        (Kind.DIFFERENCE, cell.model, cell.token_class, cell.workspace_id): {
+            "ours_nano_usd": cell.ours_nano_usd,
+            "theirs_nano_usd": cell.theirs_nano_usd or 0,
+            "difference_nano_usd": cell.difference_nano_usd,
+            "ours_tokens": cell.ours_tokens,
+            "theirs_tokens": cell.theirs_tokens,
+            "remark": cell.remark,
+        }
+        for cell in cells
+        if cell.wants_a_decision
+    }
+    if ours.gaps:
+        remark = f"{len(ours.gaps)} finding(s): {'; '.join(ours.gaps[:3])}"
+        wanted[Kind.LEDGER, "", "", ""] = {
+            "ours_nano_usd": ours.charged,
+            "theirs_nano_usd": ours.charged - ours.gap_nano_usd,
+            "difference_nano_usd": ours.gap_nano_usd,
+            "remark": remark[:300],
+        }
+    known = ReconciliationException.objects.filter(day=row.day, kind__in=(Kind.DIFFERENCE, Kind.LEDGER))
+    decided: dict[tuple[str, ...], ReconciliationException] = {}
+    waiting: dict[tuple[str, ...], ReconciliationException] = {}
+    for exception in known.order_by("opened_at", "pk"):
+        key = (exception.kind, *(getattr(exception, name) for name in _CELL))
+        (waiting if exception.status == Status.OPEN else decided)[key] = exception
+    for key, figures in wanted.items():
+        last = decided.get(key)
+        still = last is not None and last.status != Status.GONE and _same(last, figures)
+        if (open_one := waiting.pop(key, None)) is not None:
+            if still:
+                _close(open_one, "The figures are those of an earlier decision again.", now)
+            else:
+                ReconciliationException.objects.filter(pk=open_one.pk).update(**figures)
+        elif not still:
+            kind, *cell = key
+            ReconciliationException.objects.create(
+                kind=kind, day=row.day, **dict(zip(_CELL, cell, strict=True)), **figures, opened_at=now
+            )
+    for exception in waiting.values():
+        _close(exception, "With newer figures there is no such difference any more.", now)
+
+
+def settle_state(row: ReconciliationDay) -> None:
+    """Say on the day what its figures and decisions come to."""
+    found = set(
+        ReconciliationException.objects.filter(day=row.day, kind__in=(Kind.DIFFERENCE, Kind.LEDGER))
+        .exclude(status=Status.GONE)
+        .values_list("status", flat=True)
+    )
+    if Status.OPEN in found:
+        row.state = row.State.OFF
+    elif row.theirs_nano_usd is None or not row.is_final:
+        row.state = row.State.OPEN
+    else:
+        row.state = row.State.ACCEPTED if found & set(DECISIONS) else row.State.MATCHED
+    row.save(update_fields=["state"])
+
+
+def decide(
+    *, exception: ReconciliationException, status: str, note: str, actor: Actor, actor_name: str = ""
+) -> ReconciliationException:
+    """Explain or ignore an open exception; the note says why. Raises ValidationError, Vanished."""
+    with transaction.atomic():
+        row = claim(exception, note)
+        if status not in (Status.EXPLAINED, Status.IGNORED):
+            raise ValidationError({"status": "An exception is explained, ignored or adjusted."})
+        return close(row, status, note, actor, actor_name)
+
+
+def assign(
+    *, exception: ReconciliationException, to: Any, actor: Actor, actor_name: str = ""
+) -> ReconciliationException:
+    """Say who looks into it; None takes it back. Raises ValidationError."""
+    exception.assigned_to = to
+    return save_with_audit(
+        instance=exception, actor=actor, actor_name=actor_name, action="exception.assigned", fields=["assigned_to"]
+    )
+
+
+def claim(exception: ReconciliationException, note: str) -> ReconciliationException:
+    """The exception, locked and still open: two people who decide at once are told apart here."""
+    if not note.strip():
+        raise ValidationError({"note": "Say why; the note is kept with the decision."})
+    row = lock(exception)
+    if row.status != Status.OPEN:
+        raise ValidationError(f"{row} is decided already ({row.get_status_display().lower()}).")
+    return row
+
+
+def close(
+    row: ReconciliationException, status: str, note: str, actor: Actor, actor_name: str, **changes: Any
+) -> ReconciliationException:
+    """Write a decision and what the day comes to with it; inside a transaction, the row locked."""
+    row.status, row.note, row.decided_at = status, note.strip()[:300], timezone.now()
+    row.decided_by_id = actor.pk if actor is not None and actor.is_authenticated else None
+    row.save(update_fields=["status", "note", "decided_at", "decided_by"])
+    audit.record(
+        actor=actor,
+        actor_name=actor_name,
+        action=f"exception.{status}",
+        target=row,
+        changes={"status": ["open", status], "difference_nano_usd": [row.difference_nano_usd] * 2, **changes},
+        note=note,
+    )
+    if row.kind != Kind.LATE and (day := ReconciliationDay.objects.filter(pk=row.day).first()) is not None:
+        settle_state(day)
+    return row
+
+
+def _same(row: ReconciliationException, figures: dict[str, Any]) -> bool:
+    return all(
+        getattr(row, name) == figures.get(name) for name in ("difference_nano_usd", "ours_tokens", "theirs_tokens")
+    )
+
+
+def _close(row: ReconciliationException, note: str, now: datetime) -> None:
+    """By newer figures, not by a person: the note says so."""
+    ReconciliationException.objects.filter(pk=row.pk).update(status=Status.GONE, note=note, decided_at=now)
