@@ -18,7 +18,7 @@ from governance import ledger
 from governance.domain.money import show_usd
 from governance.domain.windows import Period, Window, window_at
 from governance.effective import limits_in_force
-from governance.models import AllowanceWindow, Budget, Customer, Raise
+from governance.models import AllowanceWindow, Budget, ConfigurationVersion, Customer, Raise
 from governance.selectors import budget_status
 from governance.services.raise_rows import demand_fit, demand_visible, new_row, save_new
 
@@ -131,25 +131,26 @@ def reset(*, budget: Budget, reason: str, requester: Any) -> Raise:
 
 
 def lock_budgets(*budgets: Budget) -> None:
-    """Hold the budgets, then their windows, until the transaction ends, in the order of their ids.
+    """Hold the budgets, the configuration and the budgets' windows until the transaction ends.
 
     Two transfers out of one budget, or a transfer and a change of its limit, follow one another by the first; a
-    lease that a process takes meanwhile waits by the second.
+    lease that a process asks for meanwhile waits by the last. In this order: whoever changes a budget locks it
+    before the configuration's version, and settlement takes the version before the windows.
     """
     ids = sorted({budget.pk for budget in budgets})
     list(Budget.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk").values_list("pk"))
+    list(ConfigurationVersion.objects.select_for_update(no_key=True).values_list("pk"))
     list(AllowanceWindow.objects.select_for_update(no_key=True).filter(_open(ids)).order_by("pk").values_list("pk"))
 
 
 def demand_unspent(budget: Budget, amount: int, now: datetime) -> None:
     """The budget has so much that is neither spent nor held. Raises ValidationError.
 
-    Asked with `lock_budgets`: what is held is the sum of the leases, so a process cannot spend what was counted as
-    free without a lease, and leases wait for our commit. The race that is left: a process that has not yet read the
-    new configuration (0.25 s) may lease once more up to the old limit. A `hard` window never takes settled + held
-    above the limit it was leased under, and the next lease, under the lowered limit, finds nothing free: so the two
-    budgets together can pass their sum by what was leased in that quarter of a second, which their rows show as
-    spent above the limit of the budget that gave.
+    Asked with `lock_budgets`: what is held is the sum of the leases, and no lease is granted before our commit, so
+    what was counted as free is free then. The race that is left: a process that had read the configuration before
+    our commit, and waited for our lock, is granted one more lease under the old limit. It takes no window above the
+    limit it was leased under, and every later lease goes by the lowered one and finds nothing free; so the two
+    budgets together can pass their sum by that one lease, which stands as spent above the limit of the one that gave.
     """
     held = AllowanceWindow.objects.filter(_open([budget.pk])).aggregate(total=Sum("held"))["total"] or 0
     status = budget_status(budget, now)

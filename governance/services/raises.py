@@ -185,6 +185,11 @@ def state_of(row: Raise, now: datetime) -> str:
     return row.get_status_display()
 
 
+def offered_end(budget: Budget, now: datetime) -> datetime | None:
+    """The end to offer: that of the budget's current period; None where it rolls or never ends."""
+    return moves.window_of(budget, now).ends_at
+
+
 def _granted(row: Raise, halves: list[Raise], wanted: int | None, now: datetime) -> int:
     """The amount that approval puts in force; the money behind it is there, and locked. Raises ValidationError."""
     asked: int = row.amount_nano_usd

@@ -11,9 +11,9 @@ from tests.governance.api.world import client_for, user_with
 
 READS = {
     "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "prices",
-    "price-proposals", "audit", "requests", "exports",
+    "price-proposals", "audit", "requests", "exports", "raises",
 }  # fmt: skip
-USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests"}
+USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests", "raises"}
 MAY_READ = {
     "Platform admin": READS,
     "Finance": READS,
