@@ -175,7 +175,7 @@ def _make(table: Partitioned, month: datetime) -> str:
             return name
         # Rows move without a DELETE, which the ledger refuses: into two new tables that take the old DEFAULT's place.
         # Whoever writes waits for as long as the copy takes, whoever reads only for the switch.
-        cursor.execute(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute(f"LOCK TABLE ONLY {table.name}, {rest} IN SHARE ROW EXCLUSIVE MODE")
         create(cursor, table.name, name)
         create(cursor, table.name, fresh := f"{rest}_new")
         cursor.execute(f"INSERT INTO {name} SELECT * FROM {rest} WHERE {inside}")  # noqa: S608
@@ -197,7 +197,7 @@ def _make(table: Partitioned, month: datetime) -> str:
 
 def _drop(table: Partitioned, part: Partition, limit: Callable[[], datetime]) -> bool:
     with _brief_locks(table) as cursor:
-        cursor.execute(f"LOCK TABLE {table.name} IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(f"LOCK TABLE ONLY {table.name}, {part.name} IN ACCESS EXCLUSIVE MODE")
         # The race: a late row came into the month since `limit` was asked, and has not been summed. No more can now.
         if part.ends_at is None or part.ends_at > limit():
             return False

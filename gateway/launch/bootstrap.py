@@ -15,12 +15,14 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
 from governance.catalog import seed_prices
 from governance.domain.keys import Secret
 from governance.domain.money import NANO, show_usd
 from governance.models import Budget, Customer, Provider
 from governance.services import audit, budgets, keys, providers, tenants
+from observability.months import ensure_months
 from observability.schedules import ensure_schedules
 
 ACTOR_NAME = "manage.py up"
@@ -56,6 +58,7 @@ def prepare() -> Prepared:
     prepared = Prepared()
     with _one_at_a_time():
         call_command("migrate", interactive=False, verbosity=0)
+        ensure_months(now=timezone.now())
         with transaction.atomic():
             seed_prices()
             _first_login(prepared)

@@ -73,7 +73,7 @@ class RequestAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        row = self.get_queryset(request).filter(pk=object_id).first()
+        row = self.get_queryset(request).find(object_id)
         if row is None:
             raise Http404("No request of this id, or it belongs to a customer that is not yours.")
         context = {

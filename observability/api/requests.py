@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.http import Http404
+
 from governance.api.serializers import RowSerializer
 from governance.api.views import ReadResource
 from observability.api.filters import RequestFilters
@@ -38,3 +42,11 @@ class Requests(ReadResource):
     keyset = ("started_at", "id")
     newest_first = True
     lookup_value_regex = r"[0-9A-Za-z]{1,26}"
+
+    def get_object(self) -> Any:
+        visible: Any = self.filter_queryset(self.get_queryset())
+        row = visible.find(self.kwargs["pk"])
+        if row is None:
+            raise Http404("No request of this id, or it belongs to a customer that is not yours.")
+        self.check_object_permissions(self.request, row)
+        return row

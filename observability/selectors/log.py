@@ -97,11 +97,13 @@ def page(rows: QuerySet[Any], query: LogQuery) -> LogPage:
     rows = matching(rows, query).only(*LISTED)
     if query.after is not None:
         moment, pk = query.after
-        rows = rows.filter(Q(started_at__gt=moment) | Q(started_at=moment, pk__gt=pk)).order_by("started_at", "pk")
+        # The bound beside the choice: of "this or that" alone no index and no partition's bounds are of use.
+        rows = rows.filter(started_at__gte=moment).filter(Q(started_at__gt=moment) | Q(pk__gt=pk))
+        rows = rows.order_by("started_at", "pk")
     else:
         if query.before is not None:
             moment, pk = query.before
-            rows = rows.filter(Q(started_at__lt=moment) | Q(started_at=moment, pk__lt=pk))
+            rows = rows.filter(started_at__lte=moment).filter(Q(started_at__lt=moment) | Q(pk__lt=pk))
         rows = rows.order_by("-started_at", "-pk")
     found = list(rows[: PAGE_ROWS + 1])
     more = len(found) > PAGE_ROWS

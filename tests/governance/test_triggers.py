@@ -140,7 +140,7 @@ def test_missing_and_altered_triggers_are_named_and_made_again() -> None:
     assert triggers.missing_triggers() == []
     guards = triggers.history_guards(connection)
     triggers.remove(guards)
-    assert triggers.missing_triggers() == sorted(guard.name for guard in guards)
+    assert triggers.missing_triggers() == sorted(guard.label for guard in guards)
     [problem] = triggers_are_installed(databases=["default"])
     assert guards[0].name in problem.msg
     triggers.install()
