@@ -17,11 +17,12 @@ from governance import ledger
 from governance.domain.allowance import WindowState
 from governance.ledger import Posting
 from governance.models import AllowanceWindow, Budget, Customer, KeyActivity, LedgerEntry, Team, VirtualKey
-from observability import unwritten
 from observability.models import ChangedHour, Request
 from observability.recorder import BATCH_ROWS, Recorder
 from observability.records import RequestRecord
+from observability.spool import Spool, aside, folders
 from tests.observability.records import MORNING, a_posting, a_record
+from tests.observability.spool.test_writer import an_admission
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,8 +54,15 @@ def heard() -> Heard:
 
 
 @pytest.fixture
-def recorder(heard: Heard) -> Iterator[Recorder]:
-    recorder = Recorder(listeners=[heard.committed], on_posted=[heard.posted], interval_s=0.02)
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def recorder(heard: Heard, root: Path) -> Iterator[Recorder]:
+    recorder = Recorder(
+        listeners=[heard.committed], on_posted=[heard.posted], interval_s=0.02, spool=Spool(root, fsync_ms=5)
+    )
     yield recorder
     recorder.drain(10)
 
@@ -151,8 +159,8 @@ def test_one_bad_row_does_not_block_the_others(recorder, heard, tenant) -> None:
     assert stored.web_searches >= (1 << 31) - 1
 
 
-def test_a_row_that_cannot_be_mended_goes_to_a_file(recorder, heard, tenant, settings, tmp_path: Path) -> None:
-    settings.DATA_DIR = tmp_path
+def test_a_row_that_cannot_be_mended_is_set_aside(recorder, heard, tenant, root: Path) -> None:
+    recorder.spool.start()
     good = tenant()
     broken = tenant()
     recorder.put(*good)
@@ -160,12 +168,15 @@ def test_a_row_that_cannot_be_mended_goes_to_a_file(recorder, heard, tenant, set
     recorder.start()
     heard.wait_for(1)
     wait_until(lambda: recorder.state().set_aside == 1)
-    (line,) = unwritten.path().read_text().splitlines()
+    (line,) = aside.path(root).read_text().splitlines()
     kept = json.loads(line)
     assert (kept["record"]["id"], kept["posting"]["amount_nano_usd"]) == (broken[0].id, 1 << 80)
-    assert unwritten.path().stat().st_mode & 0o777 == 0o600
+    assert aside.path(root).stat().st_mode & 0o777 == 0o600
     assert [record.id for record in heard.records] == [good[0].id]
     assert Request.objects.count() == LedgerEntry.objects.count() == 1
+    assert "1 records set aside" in recorder.spool.check().detail
+    assert recorder.drain(10) == 0
+    assert folders.owners(root) == [], "what is set aside needs no replay"
 
 
 def test_a_missing_table_keeps_the_rows_until_it_is_back(recorder, heard, tenant) -> None:
@@ -240,13 +251,13 @@ def test_sessions_that_the_server_ends_lose_and_double_nothing(recorder, heard, 
     assert Request.objects.count() == LedgerEntry.objects.count() == len(heard.records) == 3_000
 
 
-def test_a_full_recorder_says_so_and_still_takes_what_runs(heard) -> None:
+def test_a_full_recorder_says_so_and_still_takes_what_runs(heard, tenant) -> None:
     recorder = Recorder(listeners=[heard.committed], max_pending=5, interval_s=0.02)
     for _ in range(5):
         assert recorder.accepting
         recorder.put(a_record())
     assert not recorder.accepting
-    recorder.put(a_record())
+    recorder.put(*tenant())
     recorder.start()
     heard.wait_for(6)
     wait_until(lambda: recorder.accepting)
@@ -254,23 +265,88 @@ def test_a_full_recorder_says_so_and_still_takes_what_runs(heard) -> None:
     assert Request.objects.count() == 6
 
 
-def test_what_cannot_be_drained_goes_to_a_file(heard, settings, tmp_path: Path) -> None:
-    settings.DATA_DIR = tmp_path
-    recorder = Recorder(listeners=[heard.committed], interval_s=0.02)
-    table = Request._meta.db_table
-    with connection.cursor() as cursor:
-        cursor.execute(f"ALTER TABLE {table} RENAME TO away")
-    try:
-        recorder.start()
-        records = [a_record() for _ in range(250)]
-        for record in records:
-            recorder.put(record)
-        assert recorder.drain(0.3) == 250
-    finally:
+@pytest.fixture
+def away() -> Iterator[Callable[[], None]]:
+    """Makes the database refuse every batch until it is called again."""
+    names = [Request._meta.db_table, "away"]
+
+    def rename() -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE away RENAME TO {table}")
-    kept = [json.loads(line)["record"]["id"] for line in unwritten.path().read_text().splitlines()]
-    assert sorted(kept) == sorted(record.id for record in records)
+            cursor.execute(f"ALTER TABLE {names[0]} RENAME TO {names[1]}")
+        names.reverse()
+
+    yield rename
+    if names[0] == "away":
+        rename()
+
+
+def test_what_cannot_be_drained_is_written_by_the_next_process(recorder, heard, tenant, root: Path, away) -> None:
+    away()
+    recorder.start()
+    pairs = [tenant() for _ in range(250)]
+    for pair in pairs:
+        recorder.put(*pair)
+    assert recorder.drain(0.3) == 250
+    away()
+    assert aside.count(root) == 0
+    following = Recorder(listeners=[heard.committed], interval_s=0.02, spool=Spool(root, fsync_ms=5))
+    following.start()
+    heard.wait_for(250)
+    assert following.drain(10) == 0
+    assert sorted(record.id for record in heard.records) == sorted(record.id for record, _ in pairs)
+    assert Request.objects.count() == LedgerEntry.objects.count() == 250
+    assert folders.owners(root) == []
+
+
+def test_without_room_in_the_spool_nothing_is_lost_either(heard, tenant, root: Path, away) -> None:
+    root.write_text("a file in the way")  # no spool can be made
+    away()
+    recorder = Recorder(listeners=[heard.committed], interval_s=0.02, spool=Spool(root, fsync_ms=5))
+    recorder.start()
+    assert not recorder.accepting
+    pairs = [tenant() for _ in range(3)]
+    recorder.put(*pairs[0])
+    wait_until(lambda: recorder.state().last_error)
+    root.unlink()
+    wait_until(lambda: recorder.accepting)
+    recorder.put(*pairs[1])
+    wait_until(lambda: not recorder._in_memory)  # noted later, once there was room
+    assert recorder.drain(0.1) == 2
+    away()
+    following = Recorder(listeners=[heard.committed], interval_s=0.02, spool=Spool(root, fsync_ms=5))
+    following.start()
+    heard.wait_for(2)
+    following.drain(10)
+    assert LedgerEntry.objects.count() == 2
+
+
+def test_what_is_in_memory_alone_at_the_end_is_set_aside(heard, tenant, root: Path, away) -> None:
+    away()
+    recorder = Recorder(listeners=[heard.committed], interval_s=0.02, spool=Spool(root, max_bytes=1, fsync_ms=5))
+    recorder.start()
+    pair = tenant()
+    recorder.put(*pair)
+    assert recorder.drain(0.1) == 1
+    late = tenant()
+    recorder.put(*late)
+    away()
+    assert [id_ for id_, _ in aside.entries(root)] == [pair[0].id, late[0].id]
+
+
+def test_refusals_do_not_fill_a_full_log_but_what_was_noted_ends_in_it(heard, root: Path) -> None:
+    recorder = Recorder(listeners=[heard.committed], max_pending=1, interval_s=0.02, spool=Spool(root, fsync_ms=5))
+    assert recorder.spool is not None
+    recorder.spool.start()
+    noted = an_admission()
+    assert recorder.admit(noted)
+    recorder.put(a_record())
+    recorder.put(a_record())
+    recorder.put(noted.record)
+    assert recorder.state().pending == 2
+    recorder.start()
+    heard.wait_for(2)
+    recorder.drain(10)
+    assert Request.objects.filter(pk=noted.record.id).exists()
 
 
 def test_a_failing_listener_keeps_nobody_from_hearing(recorder, heard) -> None:
