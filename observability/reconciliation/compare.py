@@ -133,7 +133,8 @@ def _remark(key: Key, ours: Ours, token_gap: int) -> str:
     """What is known about the cause, in sentences."""
     parts = []
     if token_gap:
-        what = "searches" if key[1] == "web_search" else "tokens"
+        what = "search" if key[1] == "web_search" else "token"
+        what += "" if abs(token_gap) == 1 else "es" if what == "search" else "s"
         side = "more on our side" if token_gap > 0 else "more on theirs"
         parts.append(f"{abs(token_gap):,} {what} {side}.")
     if key[1] == "unassigned":

@@ -1,4 +1,4 @@
-"""Reports as Anthropic documents them: every digit kept, nothing dropped in silence, the impossible refused in words."""
+"""Reports as Anthropic documents them: every digit kept, nothing dropped, the impossible refused in words."""
 
 from __future__ import annotations
 
