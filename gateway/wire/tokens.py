@@ -32,8 +32,8 @@ _ONE: Final = bytes(set(_ASCII) - set(_TWO))
 _REQUEST: Final = 128
 """The frame of a request: at most 15 tokens were seen, for one message."""
 _MESSAGE: Final = 16
-_BLOCK: Final = 64
-"""A tool call's or a tool result's tags: at most 47 tokens in the most verbose form known."""
+_BLOCK: Final = 16
+"""Margin: the most verbose tags known around a block are 47 tokens, the JSON of such a block is 50 bytes and more."""
 _ARGUMENT: Final = 32
 """The tags around one argument of a tool call: at most 21 tokens in the most verbose form known."""
 _TOOL: Final = 64

@@ -274,6 +274,17 @@ def test_a_count_bounds_only_what_stays_the_same(source: dict[str, Any], countab
     assert (found.open_ended, found.countable) == (True, countable)
 
 
+def test_small_arguments_have_room_for_their_tags() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "n", "input": {f"a{n}": n % 10 for n in range(200)}}
+    assert bound(messages=user(call)).tokens >= bound(messages=user()).tokens + 42 + 200 * (21 + 3)
+
+
+def test_each_block_has_room_beyond_its_own_json() -> None:
+    block = {"type": "text", "text": ""}
+    more = bound(messages=user(*[block] * 101)).tokens - bound(messages=user(block)).tokens
+    assert more >= 100 * (len(json.dumps(block)) + 16)
+
+
 def test_cited_documents_are_open_ended() -> None:
     source = {"type": "text", "media_type": "text/plain", "data": "One. Two."}
     document = {"type": "document", "source": source, "citations": {"enabled": True}}
