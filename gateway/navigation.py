@@ -34,6 +34,7 @@ _NAVIGATION: list[dict[str, Any]] = [
         "separator": True,
         "items": [
             _rows("Budgets", "savings", "governance.budget"),
+            {**_rows("Raises", "trending_up", "governance.raise"), "badge": "governance.admin.raises.waiting_badge"},
             _rows("Rate limits", "speed", "governance.ratelimit"),
             _rows("Alerts", "notifications", "governance.alert"),
             _rows("Alert channels", "campaign", "governance.alertchannel"),

@@ -16,6 +16,7 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
 from governance.admin.budget_tree import arrange
+from governance.admin.raises import raises_panel
 from governance.domain.access import matches
 from governance.models import Budget, Customer, Price, RateLimit, ScopedLimit
 from governance.selectors import BudgetStatus, budget_status, budget_statuses
@@ -146,6 +147,7 @@ class BudgetAdmin(ScopedLimitAdmin):
         if isinstance(budget, Budget):
             status = budget_status(budget, timezone.now())
             context |= {"status": status, "verdict": verdict(status)}
+            context |= raises_panel(budget, request.user, timezone.now())
         return super().change_view(request, object_id, form_url, context)
 
     @display(description="Scope")
@@ -187,8 +189,9 @@ class BudgetAdmin(ScopedLimitAdmin):
         return money.usd(row.page_status.forecast) or "too early"
 
     @display(description="Limit")
-    def num_limit(self, row: Any) -> str:
-        return money.usd(row.limit_nano_usd)
+    def num_limit(self, row: Any) -> SafeString:
+        status: BudgetStatus = row.page_status
+        return format_html("{}{}", money.usd(status.limit), limit_parts(status))
 
     @display(description="Remaining")
     def num_remaining(self, row: Any) -> str:
@@ -267,6 +270,14 @@ class RateLimitAdmin(ScopedLimitAdmin):
     @display(description="Status", ordering="is_active")
     def status(self, row: RateLimit) -> SafeString:
         return cells.active(row.is_active)
+
+
+def limit_parts(status: BudgetStatus) -> SafeString:
+    """What the limit in force is made of, where it is not the base alone: `100.00 + 10.00 raised`."""
+    parts = status.in_force
+    more = [(parts.carried, "carried over"), (parts.raised, "raised" if parts.raised > 0 else "moved")]
+    said = "".join(f" {'+' if nano > 0 else '−'} {money.usd(abs(nano))} {word}" for nano, word in more if nano)
+    return format_html('<div class="cmp-note">{}{}</div>', money.usd(parts.base), said) if said else SafeString()
 
 
 def _short(budget: Budget) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.contrib import admin, messages
 from django.db.models import Count, Q, Sum
@@ -14,10 +15,11 @@ from unfold.decorators import display
 
 from governance.admin import cells
 from governance.admin.base import VisibleAdmin, VisibleInline, VisibleRelatedFilter
+from governance.domain.money import show_usd
 from governance.models import Budget, Customer, Developer, LedgerEntry, Membership, Project, Team
 from governance.querysets import scope_filter
 from governance.selectors import BudgetStatus, budget_statuses, month_start
-from governance.services import tenants
+from governance.services import moves, tenants
 from governance.templatetags import money
 
 
@@ -113,8 +115,19 @@ class CustomerAdmin(TenantAdmin):
         (None, {"fields": ["name", "contact", "is_active"]}),
         ("Reporting", {"fields": ["timezone", "currency_display"]}),
         ("Policy", {"fields": ["content_policy", "unpriced_policy"]}),
+        ("Raises", {"fields": ["emergency_reserve_nano_usd", "reserve_used"]}),
     ]
+    readonly_fields = ["reserve_used"]
     inlines = [MembershipInline]
+
+    @display(description="Reserve used")
+    def reserve_used(self, row: Customer) -> str:
+        if row._state.adding:
+            return money.DASH
+        now = timezone.now()
+        month = moves.month_of(row, now).starts_at.astimezone(ZoneInfo(row.timezone))
+        used = show_usd(moves.reserve_used(row, now))
+        return f"{used} of {show_usd(row.emergency_reserve_nano_usd)} since {month:%Y-%m-%d} ({row.timezone})"
 
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         counts = {

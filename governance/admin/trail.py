@@ -27,7 +27,7 @@ class TargetFilter(DropdownFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = (
-            "customer", "team", "project", "developer", "virtualkey", "provideraccess", "budget", "ratelimit",
+            "customer", "team", "project", "developer", "virtualkey", "provideraccess", "budget", "raise", "ratelimit",
             "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport", "alertchannel",
             "alertdelivery",
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import django_filters
 from rest_framework import serializers
 
-from governance.api.fields import NamedField
+from governance.api.fields import NamedField, UsdField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, text_filters
 from governance.api.serializers import RowSerializer
 from governance.api.views import WriteResource
@@ -20,11 +20,16 @@ def _tenant_filters(**more: django_filters.Filter) -> dict[str, django_filters.F
 
 
 class CustomerSerializer(RowSerializer):
+    emergency_reserve_usd = UsdField(
+        source="emergency_reserve_nano_usd", required=False,
+        help_text="What may be raised in a calendar month without an approver; 0 allows none.",
+    )  # fmt: skip
+
     class Meta:
         model = Customer
         fields = (
             "id", "name", "timezone", "currency_display", "content_policy", "unpriced_policy", "contact",
-            "is_active", "created_at",
+            "emergency_reserve_usd", "is_active", "created_at",
         )  # fmt: skip
 
 

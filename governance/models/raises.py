@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import models
@@ -93,6 +94,11 @@ class Raise(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} of {self.budget_name}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Its budget's time zone, or the customer's where that is gone."""
+        return ZoneInfo((self.budget.timezone if self.budget else "") or self.customer.timezone)
 
     def is_in_force(self, now: datetime) -> bool:
         """From its start to before its end, when it was approved."""

@@ -17,7 +17,6 @@ from django.utils import timezone
 from governance import ledger
 from governance.domain.money import show_usd
 from governance.domain.windows import Period, Window, window_at
-from governance.effective import limits_in_force
 from governance.models import AllowanceWindow, Budget, ConfigurationVersion, Customer, Raise
 from governance.selectors import budget_status
 from governance.services.raise_rows import demand_fit, demand_visible, new_row, save_new
@@ -154,13 +153,12 @@ def demand_unspent(budget: Budget, amount: int, now: datetime) -> None:
     """
     held = AllowanceWindow.objects.filter(_open([budget.pk])).aggregate(total=Sum("held"))["total"] or 0
     status = budget_status(budget, now)
-    limit = limits_in_force([budget], now)[budget.pk].total
-    free = max(0, limit - status.spent - max(status.held, held))
+    free = max(0, status.limit - status.spent - max(status.held, held))
     if amount > free:
         raise ValidationError(
             {
                 "amount_nano_usd": f"{budget} has {show_usd(free)} that is neither spent nor held "
-                f"({show_usd(status.spent)} of {show_usd(limit)} is spent). Move that much or less."
+                f"({show_usd(status.spent)} of {show_usd(status.limit)} is spent). Move that much or less."
             }
         )
 
