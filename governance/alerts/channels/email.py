@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import smtplib
+from contextlib import closing
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 
 from governance.alerts.channels import NotDelivered
@@ -28,7 +29,9 @@ def send(address: str, message: Message) -> int:
     )
     mail.attach_alternative(render_to_string("governance/alerts/message.html", context), "text/html")
     try:
-        mail.send()
+        # Django leaves the connection open where the login fails.
+        with closing(get_connection()) as mail.connection:
+            mail.send()
     except smtplib.SMTPRecipientsRefused as error:
         code, reason = next(iter(error.recipients.values()))
         raise NotDelivered(
