@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from governance.models import Budget
 from governance.selectors import budget_statuses
+from observability.reconciliation.drift import DRIFT
 
 BUDGET_CACHE_S = 15.0
 MAX_BUDGETS = 1_000
@@ -69,6 +70,7 @@ def render() -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(BUDGETS)
+    registry.register(DRIFT)
     return generate_latest(registry)
 
 
@@ -101,3 +103,4 @@ def _read() -> list[Figure]:
 
 BUDGETS = BudgetCollector()
 REGISTRY.register(BUDGETS)
+REGISTRY.register(DRIFT)

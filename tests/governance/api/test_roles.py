@@ -13,6 +13,8 @@ READS = {
     "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "prices",
     "price-proposals", "audit", "requests", "exports", "raises",
 }  # fmt: skip
+RECONCILIATION = {"reconciliation-days", "reconciliation-exceptions", "report-imports", "month-locks"}
+READS |= RECONCILIATION
 USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests", "raises"}
 MAY_READ = {
     "Platform admin": READS,
