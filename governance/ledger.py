@@ -26,7 +26,7 @@ from governance.ledger_sums import ledger_sums
 from governance.models import AllowanceWindow, Budget, KeyActivity, LedgerEntry
 from governance.watched import WatchedBudget, definition, period_of
 
-__all__ = ["Posting", "definition", "figures", "period_of", "post", "touch_keys"]
+__all__ = ["Posting", "adjust", "definition", "figures", "period_of", "post", "touch_keys"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Posting:
     tokens: int
     price_id: int | None
     client: str = ""
+    request_id: str = ""
+    """The request that an adjustment corrects; empty for a charge, whose own id it is."""
 
 
 def post(postings: Sequence[Posting], *, owner: str = "") -> list[WindowState]:
@@ -176,7 +178,11 @@ def _insert(postings: Sequence[Posting]) -> set[str]:
 
     A statement for each row would wait for the interpreter's lock once a row.
     """
-    rows = [(p.id, p.id, LedgerEntry.Kind.CHARGE.value, _stamp(p.occurred_at), *_values_of(p)) for p in postings]
+    charge, adjustment = LedgerEntry.Kind.CHARGE.value, LedgerEntry.Kind.ADJUSTMENT.value
+    rows = [
+        (p.id, p.request_id or p.id, adjustment if p.request_id else charge, _stamp(p.occurred_at), *_values_of(p))
+        for p in postings
+    ]
     if connection.vendor != "postgresql":
         # SQLite: the trigger that guards history against INSERT OR REPLACE refuses any id that is there already.
         with connection.cursor() as cursor:
@@ -196,3 +202,15 @@ def _insert(postings: Sequence[Posting]) -> set[str]:
 
 def _stamp(moment: datetime | None) -> Any:
     return connection.ops.adapt_datetimefield_value(moment) if moment else None
+
+
+def adjust(adjustments: Sequence[Posting]) -> list[WindowState]:
+    """Write corrections of earlier charges, each once, in the periods that those counted in; inside a transaction.
+
+    Each has an id of its own and the `request_id` of what it corrects; its amount may lie below zero, its tokens are
+    zero. The windows' sums move with them, past a hard limit too: what was spent was spent.
+    """
+    wrong = [adjustment.id for adjustment in adjustments if adjustment.request_id in ("", adjustment.id)]
+    if wrong:
+        raise ValueError(f"{wrong[0]} names no other request, so it is a charge and no adjustment.")
+    return post(adjustments)

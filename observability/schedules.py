@@ -33,6 +33,12 @@ SCHEDULES: tuple[Schedule, ...] = (
         "Messages that wait, and failed ones again.",
         every_minutes=1,
     ),
+    Schedule(
+        "Run re-pricings",
+        "observability.tasks.run_repricings",
+        "Previews that people asked for, and the adjustments of approved ones.",
+        every_minutes=1,
+    ),
     # Two hours after midnight: the longest streams that began yesterday have ended and are in the log.
     Schedule(
         "Export yesterday's log",

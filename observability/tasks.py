@@ -11,6 +11,7 @@ from django.utils import timezone
 from observability import months, retention, rollups
 from observability.exports import services, worker
 from observability.reconciliation import sweep as reconciliation
+from observability.repricing import services as repricing
 
 
 @shared_task
@@ -35,6 +36,12 @@ def schedule_daily_export() -> int:
 def make_partitions() -> int:
     """Make the months that the log and the ledger will need on PostgreSQL; gives how many."""
     return len(months.ensure_months(now=timezone.now()))
+
+
+@shared_task
+def run_repricings() -> int:
+    """Compute the previews of re-pricings that people asked for; post those that were approved."""
+    return repricing.run_waiting()
 
 
 @shared_task

@@ -76,7 +76,7 @@ class Repricing(models.Model):
 
     @property
     def difference_nano_usd(self) -> int:
-        return self.new_nano_usd - self.old_nano_usd
+        return int(self.new_nano_usd - self.old_nano_usd)
 
 
 class RepricingLine(models.Model):

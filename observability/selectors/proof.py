@@ -1,16 +1,17 @@
-"""The cost proof of one request: its stored usage, priced again by the stored price row, beside what was charged."""
+"""The cost proof of one request: its stored usage, priced again by what its charge named, beside what was charged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
-from governance.catalog import price_book
+from governance.catalog import price_book, price_override
 from governance.domain.pricing import CostLine, PriceBook, normalise
 from governance.domain.usage import Iteration, Usage
-from governance.models import LedgerEntry, Price
+from governance.models import LedgerEntry, ModelAlias, Price, PriceOverride, RepricingLine
 from observability.models import Request
+from observability.querysets import NEAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Proof:
     charged: int
     """What the request's row says."""
     ledger: int | None
-    """What the ledger charged; None where it has no entry, as for a request that used nothing."""
+    """Its charge with the adjustments of re-pricing; None where there is none, as for a request that used nothing."""
     price: Price | None
     note: str
     """Why there is nothing to compute, or a remark on how it was computed; empty for the plain case."""
@@ -36,13 +37,39 @@ class Proof:
 def prove(request: Request) -> Proof:
     """Price the stored usage with the stored price row. Steps by other models take the rows in force at the time."""
     price = Price.objects.filter(pk=request.price_id).first() if request.price_id else None
-    charges = LedgerEntry.objects.filter(request_id=request.pk, kind=LedgerEntry.Kind.CHARGE)
-    ledger = charges.aggregate(total=Sum("amount_nano_usd"))["total"]
-    lines, computed, note = _compute(request, price)
+    repriced = RepricingLine.objects.filter(request_id=request.pk, posted_at__isnull=False).order_by("posted_at")
+    adjusted = repriced.last()
+    # All of them occurred when the request started: the bounds spare PostgreSQL the other months' partitions.
+    around = (request.started_at - NEAR, request.started_at + NEAR)
+    entries = LedgerEntry.objects.filter(
+        Q(kind=LedgerEntry.Kind.CHARGE) | Q(pk__in=list(repriced.values_list("pk", flat=True))),
+        request_id=request.pk,
+        occurred_at__gte=around[0],
+        occurred_at__lte=around[1],
+    )
+    ledger = entries.aggregate(total=Sum("amount_nano_usd"))["total"]
+    overrides = list(PriceOverride.objects.filter(pk__in=_override_ids(request, adjusted)))
+    lines, computed, note = _compute(request, price, overrides)
+    remarks = [note, f"The customer's terms apply: {'; '.join(o.terms for o in overrides)}." if overrides else ""]
+    if adjusted is not None:
+        remarks.append(
+            f"Re-priced on {adjusted.posted_at:%Y-%m-%d}: the charge stands in the ledger beside an adjustment "
+            f"(re-pricing {adjusted.repricing_id})."
+        )
+    note = " ".join(remark for remark in remarks if remark)
     return Proof(lines, computed, request.cost_nano_usd, ledger, price, note)
 
 
-def _compute(request: Request, price: Price | None) -> tuple[tuple[CostLine, ...], int, str]:
+def _override_ids(request: Request, adjusted: RepricingLine | None) -> set[int]:
+    """The customer's overrides that the cost names: those of its last re-pricing, else those of its charge."""
+    if adjusted is not None:
+        return set(adjusted.overrides)
+    return {pk for attempt in request.attempts for pk in attempt.get("price_overrides", ())}
+
+
+def _compute(
+    request: Request, price: Price | None, overrides: list[PriceOverride]
+) -> tuple[tuple[CostLine, ...], int, str]:
     usage = usage_of(request)
     if not usage.total_tokens and not usage.web_searches:
         return (), 0, "Nothing was used, so nothing was charged."
@@ -61,13 +88,31 @@ def _compute(request: Request, price: Price | None) -> tuple[tuple[CostLine, ...
             for row in rows
             if row.id == price.pk or row.platform != price.platform or normalise(row.model_id) != own
         )
-    platform = price.platform if price is not None else Price.Platform.ANTHROPIC
-    cost = PriceBook(rows).charge(platform, request.model, usage, request.started_at)
+    platform = price.platform if price is not None else _platform(request)
+    book = PriceBook(rows, [price_override(row) for row in overrides], _aliases(request, platform, price))
+    cost = book.charge(
+        platform, request.model, usage, request.started_at, region=request.region, customer_id=request.customer_id
+    )
     note = "" if price is not None else "No price was known: charged at the dearest known Claude rate, and marked."
     charged = [attempt for attempt in request.attempts if attempt.get("cost_nano_usd")]
     if len(charged) > 1:
         note = f"{len(charged)} attempts were charged, each priced by itself; the lines show their tokens together."
     return cost.lines, cost.nano_usd, note
+
+
+def _platform(request: Request) -> str:
+    named = [attempt["platform"] for attempt in request.attempts if attempt.get("platform")]
+    return named[-1] if named else Price.Platform.ANTHROPIC
+
+
+def _aliases(request: Request, platform: str, price: Price | None) -> dict[tuple[str, str], str]:
+    """Mapped ids as they are now; the request's own leads to the price that was charged, whatever became of it."""
+    aliases = {(row.platform, row.alias): row.target for row in ModelAlias.objects.filter(platform=platform)}
+    if price is None:
+        aliases.pop((platform, request.model), None)
+    elif (target := aliases.get((platform, request.model))) is None or not target.endswith(price.model_id):
+        aliases[platform, request.model] = price.model_id
+    return aliases
 
 
 def usage_of(request: Request) -> Usage:
