@@ -1,0 +1,99 @@
+"""Missing prices and tokens that cost nothing, found in the log as its hours are rolled up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ulid import ULID
+
+from governance.alerts.messages import compose
+from governance.models import Alert, AlertDelivery, Customer
+from governance.services import alerts
+from observability import rollups
+from observability.models import Request
+from observability.tasks import roll_up
+
+pytestmark = pytest.mark.django_db
+HOUR = datetime(2026, 11, 22, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+def acme() -> Customer:
+    return Customer.objects.create(name="Acme", contact="finance@acme.test")
+
+
+def request(customer: Customer, at: datetime = HOUR, **values: Any) -> None:
+    Request.objects.create(
+        id=str(ULID()), started_at=at, finished_at=at, customer_id=customer.pk, customer=customer.name,
+        **{"status": "success", "model": "claude-new", "input_tokens": 10, "output_tokens": 5, **values},
+    )  # fmt: skip
+    rollups.mark([at])
+
+
+def unpriced(customer: Customer, at: datetime = HOUR, **values: Any) -> None:
+    request(customer, at, cost_quality="unpriced", cost_nano_usd=2_000_000_000, **values)
+
+
+def told() -> list[tuple[str, str | None, str]]:
+    return sorted(Alert.objects.values_list("kind", "customer__name", "model"))
+
+
+def test_a_model_without_a_price_is_told_once_a_day_for_each_customer(acme: Customer) -> None:
+    globex = Customer.objects.create(name="Globex")
+    alerts.create_channel(customer=acme, name="list", kind="email", emails=["list@x.test"], actor=None)
+    unpriced(acme)
+    unpriced(acme)
+    unpriced(globex)
+    roll_up()
+    unpriced(acme, HOUR + timedelta(hours=3))
+    unpriced(acme, model="claude-other")
+    roll_up()
+    assert told() == [
+        ("unpriced", "Acme", "claude-new"), ("unpriced", "Acme", "claude-other"), ("unpriced", "Globex", "claude-new"),
+    ]  # fmt: skip
+    assert AlertDelivery.objects.count() == 2
+    message = compose(Alert.objects.get(customer=acme, model="claude-new"))
+    assert message.title == "claude-new has no price"
+    assert message.text.startswith("2 requests with 30 tokens of claude-new had no price in the list")
+    assert "$4.00 so far" in message.text
+    assert message.payload["type"] == "price.missing"
+    unpriced(acme, HOUR + timedelta(days=1))
+    roll_up()
+    assert Alert.objects.filter(customer=acme, model="claude-new").count() == 2
+
+
+def test_rows_that_come_late_are_found(acme: Customer) -> None:
+    request(acme, cost_nano_usd=5)
+    roll_up()
+    assert told() == []
+    unpriced(acme)  # a spool that was replayed hours later
+    roll_up()
+    assert told() == [("unpriced", "Acme", "claude-new")]
+
+
+def test_tokens_that_cost_nothing_are_an_alarm(acme: Customer) -> None:
+    request(acme, cost_nano_usd=0)
+    request(acme, cost_nano_usd=0, status="cancelled", input_tokens=0, cache_read_tokens=3, output_tokens=0)
+    roll_up()
+    [alert] = Alert.objects.all()
+    assert (alert.kind, alert.requests, alert.tokens) == ("zero_cost", 2, 18)
+    assert compose(alert).payload["type"] == "price.zero"
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        {"stop_reason": "refusal"},
+        {"cache": "hit_exact"},
+        {"input_tokens": 0, "output_tokens": 0},
+        {"status": "refused"},
+        {"status": "error"},
+        {"cost_nano_usd": 1},
+    ],
+)
+def test_what_is_free_by_rule_is_none(acme: Customer, free: dict[str, Any]) -> None:
+    request(acme, **{"cost_nano_usd": 0, **free})
+    roll_up()
+    assert told() == []
