@@ -210,7 +210,7 @@ def orphan(note: Admitted, prices: PriceBook, now: datetime) -> Item:
     """The row and charge of a request whose process died: its estimated prompt at the input price."""
     record = note.record
     usage = Usage(input_tokens=note.prompt_tokens)
-    cost = prices.charge(note.platform, note.model, usage, record.started_at)
+    cost = prices.charge(note.platform, note.model, usage, record.started_at, customer_id=record.customer_id)
     record.finished_at = now
     record.status, record.error_type = "error", DIED
     record.error_message = (
