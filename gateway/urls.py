@@ -29,6 +29,7 @@ urlpatterns = [
     re_path(r"^v1/(?:messages|models)(?:/.*)?$", without_prefix),
     path("admin/live/", admin.site.admin_view(live_log), name="live_log"),
     path("admin/", admin.site.urls),
+    path("me/", include("gateway.me.urls")),
     path("api/", include("gateway.api_urls")),
     path("", include("observability.urls")),
 ]

@@ -70,7 +70,7 @@ class AskForm(forms.Form):
     ends_at = MomentField(
         label="Until",
         required=False,
-        help_text="In the budget's time zone; then the limit falls back by itself. Empty: the end of the current period.",
+        help_text="In the budget's time zone; then the limit falls back by itself. Empty: the end of its period.",
     )
     reason = forms.CharField(
         max_length=500,

@@ -1,0 +1,153 @@
+"""What one signed-in person has: own developer records, keys, budgets, spend and sessions. Nothing of others.
+
+Amounts are nano-dollars. Secrets are nowhere; a key shows the public start of its current one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db.models import Prefetch, Q, QuerySet, Sum
+
+from governance.models import Budget, Developer, KeySecret, LedgerEntry, VirtualKey
+from governance.selectors import BudgetStatus, KeyStatus, budget_statuses, key_statuses
+from observability.models import Request
+
+RECENT = 500
+"""So many of the last requests are read for sessions and errors: few milliseconds, whatever the log holds."""
+SHOWN = 5
+_RELATED = (
+    "customer", "team__customer", "project__customer", "developer", "virtual_key",
+    "provider_access__virtual_key", "provider_access__provider",
+)  # fmt: skip
+_OWN = {"virtual_key", "provider_access", "developer", "project", "team"}
+"""Scopes for which a developer may ask for more: what is their own or their team's, not the whole customer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One own key: the row, the public start of its secret, and how it stands."""
+
+    row: VirtualKey
+    shown: str
+    status: KeyStatus
+
+
+@dataclass(slots=True)
+class Session:
+    """The requests of one session among the last ones."""
+
+    id: str
+    last_at: datetime
+    requests: int = 0
+    cost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything that the page shows. `budgets` are those that count own requests, the nearest to its limit first."""
+
+    developers: tuple[Developer, ...]
+    keys: tuple[Key, ...]
+    budgets: tuple[BudgetStatus, ...]
+    today: int
+    month: int
+    sessions: tuple[Session, ...]
+    troubles: tuple[Request, ...]
+    zone: ZoneInfo
+
+    @property
+    def binding(self) -> BudgetStatus | None:
+        """The budget that stops requests first: the one with the least left of those that stop."""
+        stopping = [status for status in self.budgets if status.budget.enforcement != Budget.Enforcement.OBSERVE]
+        return min(stopping, key=lambda status: status.remaining, default=None)
+
+    @property
+    def askable(self) -> list[BudgetStatus]:
+        """Those for which one may ask: not the whole customer's."""
+        return [status for status in self.budgets if status.budget.scope in _OWN]
+
+    @property
+    def works(self) -> bool:
+        return any(key.status.state == "works" for key in self.keys)
+
+
+def developers_of(user: Any) -> list[Developer]:
+    """The developer records that are this person.
+
+    The one linked to the login; and those of the same e-mail address, without a login of their own, at the
+    customers whose member the person is.
+    """
+    mine = Q(user=user)
+    if user.email:
+        customers = user.memberships.values("customer")
+        mine |= Q(user__isnull=True, email__iexact=user.email, customer__in=customers)
+    return list(Developer.objects.filter(mine).select_related("customer", "team").order_by("pk"))
+
+
+def keys_of(developers: Iterable[Developer]) -> list[VirtualKey]:
+    """Keys issued to these developers, the newest first."""
+    rows: QuerySet[VirtualKey] = VirtualKey.objects.filter(developer__in=list(developers))
+    return list(
+        rows.select_related("team__customer", "developer", "project", "activity")
+        .prefetch_related(Prefetch("secrets", KeySecret.objects.order_by("-pk")))
+        .order_by("-created_at", "-pk")
+    )
+
+
+def standing_of(user: Any, now: datetime) -> Standing:
+    """How this person stands at a moment."""
+    developers = developers_of(user)
+    rows = keys_of(developers)
+    budgets, statuses = _budgets(developers, rows, now)
+    zone = ZoneInfo(developers[0].customer.timezone if developers else "UTC")
+    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    recent = list(
+        Request.objects.filter(virtual_key_id__in=[row.pk for row in rows])
+        .only("id", "started_at", "session_id", "cost_nano_usd", "status", "error_type", "error_message", "model")
+        .order_by("-started_at")[:RECENT]
+    )
+    return Standing(
+        developers=tuple(developers),
+        keys=tuple(Key(row, str(next(iter(row.secrets.all()), "no secret")), statuses[row.pk]) for row in rows),
+        budgets=tuple(budgets),
+        today=_spent(developers, midnight),
+        month=_spent(developers, midnight.replace(day=1)),
+        sessions=tuple(_sessions(recent)),
+        troubles=tuple([row for row in recent if row.error_message][:SHOWN]),
+        zone=zone,
+    )
+
+
+def _budgets(
+    developers: list[Developer], rows: list[VirtualKey], now: datetime
+) -> tuple[list[BudgetStatus], dict[int, KeyStatus]]:
+    """Every budget that counts requests of these keys and developers, once, and the status of each key."""
+    usable = [row for row in rows if row.revoked_at is None]
+    statuses = key_statuses(rows, now)
+    found = {status.budget.pk: status for row in usable for status in statuses[row.pk].budgets}
+    own = Budget.objects.filter(scope="developer", developer__in=developers, is_active=True)
+    rest = own.exclude(pk__in=found).select_related(*_RELATED)
+    found |= budget_statuses(rest, now)
+    return sorted(found.values(), key=lambda status: status.share, reverse=True), statuses
+
+
+def _spent(developers: list[Developer], since: datetime) -> int:
+    entries = LedgerEntry.objects.filter(developer_id__in=[row.pk for row in developers], occurred_at__gte=since)
+    return entries.aggregate(total=Sum("amount_nano_usd"))["total"] or 0
+
+
+def _sessions(recent: list[Request]) -> list[Session]:
+    """The sessions of the last requests, the newest first."""
+    found: dict[str, Session] = {}
+    for row in recent:
+        if not row.session_id:
+            continue
+        session = found.setdefault(row.session_id, Session(row.session_id, row.started_at))
+        session.requests += 1
+        session.cost += row.cost_nano_usd or 0
+    return list(found.values())[:SHOWN]
