@@ -6,7 +6,7 @@ costs at most what its class says here, wherever it stands, so the sum over the 
 writes it with more. An image costs by its size, whatever its bytes. What the provider writes around the parts of a
 request is allowed for part by part. What the body merely points to is bounded by the model's context window alone.
 
-Measured (2-core VM, CPython 3.11, bodies of Claude Code 2.1): see docs/worst-case.md.
+Measured (2-core VM, CPython 3.11, Claude Code's shape): 10 µs at 2 KB, 0.31 ms at 82 KB, 3.1 ms at 914 KB.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def upper_bound(body: bytes, peek: Peek) -> Bound:
     try:
         found = _decode(body)
     except _UNREADABLE:
-        return Bound(most + around, True, True, LOOP_PASSES + 1, about, countable=False)
+        return Bound(most + around, True, True, 2 * LOOP_PASSES, about, countable=False)
     count = _Count()
     count.cached(found.cache_control)
     count.blocks(found.system)
@@ -227,7 +227,8 @@ def upper_bound(body: bytes, peek: Peek) -> Bound:
     if len(memoryview(found.output_format)) or b'"format"' in bytes(memoryview(found.output_config)):
         count.extra += _FORMAT_PREAMBLE
     if b'"compact' in bytes(memoryview(found.context_management)):
-        passes += 1
+        # It may do so before each of them, and reads the whole conversation for it.
+        passes *= 2
     return Bound(
         tokens=most + count.extra + schemas + around + _MESSAGE * len(messages),
         open_ended=count.open_ended or peek.remote or bool(peek.server_tools),

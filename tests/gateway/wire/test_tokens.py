@@ -251,7 +251,14 @@ def test_nesting_ends() -> None:
         ({"mcp_servers": [{"url": "https://x.test"}]}, LOOP_PASSES),
         ({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}, 1),
         ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, 2),
-        ({"messages": 5}, LOOP_PASSES + 1),
+        (
+            {
+                "context_management": {"edits": [{"type": "compact_20260112"}]},
+                "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+            },
+            2 * LOOP_PASSES,
+        ),
+        ({"messages": 5}, 2 * LOOP_PASSES),
     ],
 )
 def test_how_often_the_provider_may_read_the_prompt(fields: dict[str, Any], passes: int) -> None:
