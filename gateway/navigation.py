@@ -42,6 +42,15 @@ _NAVIGATION: list[dict[str, Any]] = [
         ],
     },
     {
+        "title": "Reconciliation",
+        "separator": True,
+        "items": [
+            _rows("Days and months", "balance", "governance.reconciliationday"),
+            _rows("Exceptions", "rule", "governance.reconciliationexception"),
+            _rows("Workspaces", "workspaces", "governance.workspace"),
+        ],
+    },
+    {
         "title": "People & keys",
         "separator": True,
         "items": [
@@ -73,6 +82,10 @@ _NAVIGATION: list[dict[str, Any]] = [
             _rows("Providers", "cloud", "governance.provider"),
             _rows("Prices", "sell", "governance.price"),
             _rows("Price proposals", "price_check", "governance.priceproposal"),
+            _rows("Customer terms", "percent", "governance.priceoverride"),
+            _rows("Model mappings", "alt_route", "governance.modelalias"),
+            _page("Models without a price", "money_off", "governance_price_unpriced", "governance.view_price"),
+            _rows("Re-pricing", "history_edu", "governance.repricing"),
         ],
     },
     {

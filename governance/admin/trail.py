@@ -28,7 +28,8 @@ class TargetFilter(DropdownFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         kinds = (
             "customer", "team", "project", "developer", "virtualkey", "provideraccess", "budget", "raise", "ratelimit",
-            "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport", "alertchannel",
+            "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport",
+            "monthlock", "reportimport", "reconciliationexception", "workspace", "alertchannel",
             "alertdelivery",
         )  # fmt: skip
         return [(kind, kind) for kind in kinds]

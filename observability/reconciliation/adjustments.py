@@ -52,7 +52,7 @@ def plan(exception: ReconciliationException, *, key: VirtualKey | None = None) -
         if request.customer_id and request.virtual_key_id and nano > 0:
             who = (request.customer_id, request.team_id, request.project_id, request.developer_id)
             groups[*who, request.virtual_key_id].append((request, nano))
-    if not groups or key is not None:
+    if not groups:
         if key is None:
             raise ValidationError(
                 {"virtual_key": "We have no request in this cell: name the virtual key that it is charged to."}

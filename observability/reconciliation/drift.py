@@ -1,4 +1,4 @@
-"""What `/metrics` says of the reconciliation: drift of the last final day by model, and how much waits for a decision."""
+"""What `/metrics` says of the reconciliation: the last final day's drift by model, and the open exceptions."""
 
 from __future__ import annotations
 

@@ -1,0 +1,213 @@
+"""The exceptions queue: what does not add up, and the three decisions, each with a note."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+
+from governance.admin import cells
+from governance.admin.base import ReadOnlyAdmin
+from governance.models import ReconciliationException, VirtualKey
+from governance.services.records import Vanished
+from governance.templatetags import money
+from observability.reconciliation import adjustments, queue
+from observability.reconciliation.ours import names
+
+VERBS = {"explained": "Explain", "ignored": "Ignore", "adjusted": "Adjust"}
+_MARKS = {
+    "open": ("at_risk", "▲"), "explained": ("ok", "✓"), "adjusted": ("ok", "✓"), "ignored": ("off", "○"),
+    "gone": ("off", "○"),
+}  # fmt: skip
+
+
+class DecisionForm(forms.Form):
+    note = forms.CharField(
+        max_length=300,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Why; kept with the decision and in the audit trail.",
+    )
+
+
+class AdjustmentForm(DecisionForm):
+    virtual_key = forms.ModelChoiceField(
+        queryset=VirtualKey.objects.none(),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        help_text="Only where nobody of ours used this cell: who it is charged to. Empty spreads it over its keys.",
+    )
+
+    def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["virtual_key"]
+        field.queryset = VirtualKey.objects.visible_to(user).select_related("team__customer")
+
+
+@admin.register(ReconciliationException)
+class ReconciliationExceptionAdmin(ReadOnlyAdmin):
+    list_display = [
+        "day_cell", "what", "num_ours", "num_theirs", "num_difference", "remark_cell", "status_cell", "assigned_to",
+    ]  # fmt: skip
+    list_filter = [
+        ("status", ChoicesDropdownFilter),
+        ("kind", ChoicesDropdownFilter),
+    ]
+    list_before_template = "admin/observability/reconciliation/queue_before.html"
+    list_select_related = ["assigned_to", "decided_by", "customer", "lock"]
+    search_fields = ["model", "note", "remark"]
+    date_hierarchy = None
+    actions = ["explain", "ignore", "adjust", "take"]
+    fields = [
+        "kind", "day", "model", "token_class", "workspace_cell", "customer", "num_ours", "num_theirs",
+        "num_difference", "ours_tokens", "theirs_tokens", "remark", "status", "note", "assigned_to", "decided_by",
+        "opened_at", "decided_at",
+    ]  # fmt: skip
+    readonly_fields = ["workspace_cell", "num_ours", "num_theirs", "num_difference"]
+
+    def get_urls(self) -> list[URLPattern]:
+        decide = self.admin_site.admin_view(self.decide)
+        return [path("decide/<str:how>/", decide, name="reconciliation_decide"), *super().get_urls()]
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("governance.decide_reconciliationexception")
+
+    @admin.action(description="Explain…", permissions=["decide"])
+    def explain(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _to_decide("explained", queryset)
+
+    @admin.action(description="Ignore…", permissions=["decide"])
+    def ignore(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _to_decide("ignored", queryset)
+
+    @admin.action(description="Adjust the ledger…", permissions=["decide"])
+    def adjust(self, request: HttpRequest, queryset: Any) -> HttpResponse:
+        return _to_decide("adjusted", queryset)
+
+    @admin.action(description="I look into it", permissions=["decide"])
+    def take(self, request: HttpRequest, queryset: Any) -> None:
+        rows = list(queryset.filter(status="open"))
+        for row in rows:
+            queue.assign(exception=row, to=request.user, actor=request.user)
+        self.message_user(request, f"{len(rows)} assigned to you.", messages.SUCCESS if rows else messages.INFO)
+
+    def decide(self, request: HttpRequest, how: str) -> HttpResponse:
+        """What is chosen, with what a decision does, and the note that it needs."""
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        if how not in VERBS:
+            raise Http404("An exception is explained, ignored or adjusted.")
+        ids = [int(part) for part in request.GET.get("ids", "").split(",") if part.isdigit() and len(part) < 19]
+        rows = list(self.get_queryset(request).filter(pk__in=ids, status="open").order_by("day", "pk"))
+        if not rows:
+            self.message_user(request, "Tick exceptions that are still open.", messages.INFO)
+            return HttpResponseRedirect(_queue())
+        form: DecisionForm = (
+            AdjustmentForm(request.POST or None, user=request.user)
+            if how == "adjusted"
+            else DecisionForm(request.POST or None)
+        )
+        if request.method == "POST" and form.is_valid() and self._decide_all(request, how, rows, form):
+            return HttpResponseRedirect(_queue())
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{VERBS[how]} {len(rows)} exception{'s' if len(rows) > 1 else ''}",
+            "opts": self.model._meta,
+            "how": how,
+            "verb": VERBS[how],
+            "rows": list(zip(rows, names(row.workspace_id for row in rows), strict=True)),
+            "plans": [_planned(row) for row in rows] if how == "adjusted" else [],
+            "form": form,
+            "back_url": _queue(),
+        }
+        return TemplateResponse(request, "admin/observability/reconciliation/decide.html", context)
+
+    def _decide_all(
+        self, request: HttpRequest, how: str, rows: list[ReconciliationException], form: DecisionForm
+    ) -> bool:
+        """Decide each by itself; says which could not be. True where at least one was decided."""
+        done = 0
+        note = form.cleaned_data["note"]
+        for row in rows:
+            try:
+                if how == "adjusted":
+                    key = form.cleaned_data["virtual_key"]
+                    adjustments.adjust(exception=row, note=note, actor=request.user, key=key)
+                else:
+                    queue.decide(exception=row, status=how, note=note, actor=request.user)
+                done += 1
+            except (ValidationError, Vanished) as error:
+                words = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+                self.message_user(request, f"{row}: {words}", messages.ERROR)
+        if done:
+            self.message_user(request, f"{done} {how}.", messages.SUCCESS)
+        return bool(done)
+
+    @display(description="Day (UTC)", ordering="day")
+    def day_cell(self, row: ReconciliationException) -> str:
+        return row.day.isoformat()
+
+    @display(description="What", ordering="model")
+    def what(self, row: ReconciliationException) -> SafeString:
+        if row.kind != row.Kind.DIFFERENCE:
+            whose = f"{row.customer} · {row.lock}" if row.customer else "Every provider"
+            return format_html('{}<div class="cmp-note">{}</div>', row.get_kind_display(), whose)
+        (workspace,) = names([row.workspace_id])
+        note = f"{row.token_class.replace('_', ' ')} · {workspace}"
+        return format_html('{}<div class="cmp-note">{}</div>', row.model or "No model named", note)
+
+    @display(description="Ours (USD)", ordering="ours_nano_usd")
+    def num_ours(self, row: ReconciliationException) -> str:
+        return money.usd(row.ours_nano_usd)
+
+    @display(description="Theirs (USD)", ordering="theirs_nano_usd")
+    def num_theirs(self, row: ReconciliationException) -> str:
+        return money.usd(row.theirs_nano_usd)
+
+    @display(description="Difference (USD)", ordering="difference_nano_usd")
+    def num_difference(self, row: ReconciliationException) -> str:
+        return money.usd(row.difference_nano_usd)
+
+    @display(description="What is known")
+    def remark_cell(self, row: ReconciliationException) -> SafeString | str:
+        if row.status == row.Status.OPEN:
+            return format_html('<div class="cmp-change">{}</div>', row.remark or money.DASH)
+        who = f", {row.decided_by}" if row.decided_by else ""
+        return format_html(
+            '<div class="cmp-change">{}<div class="cmp-note">{}{}</div></div>', row.note, row.remark, who
+        )
+
+    @display(description="Status", ordering="status")
+    def status_cell(self, row: ReconciliationException) -> SafeString:
+        return cells.state(*_MARKS[row.status], row.get_status_display())
+
+    @display(description="Workspace")
+    def workspace_cell(self, row: ReconciliationException) -> str:
+        return next(iter(names([row.workspace_id])))
+
+
+def _planned(row: ReconciliationException) -> tuple[ReconciliationException, list[adjustments.Share], str]:
+    """What an adjustment of the exception would write, or why it cannot."""
+    try:
+        return row, adjustments.plan(row), ""
+    except ValidationError as error:
+        return row, [], " ".join(error.messages)
+
+
+def _to_decide(how: str, queryset: Any) -> HttpResponseRedirect:
+    ids = ",".join(str(pk) for pk in queryset.values_list("pk", flat=True)[:200])
+    return HttpResponseRedirect(f"{reverse('admin:reconciliation_decide', args=[how])}?ids={ids}")
+
+
+def _queue() -> str:
+    return reverse("admin:governance_reconciliationexception_changelist") + "?status__exact=open"
