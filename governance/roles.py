@@ -33,6 +33,9 @@ _ALERTS |= {"governance.retry_alertdelivery"}
 _REPORTS = ("reportimport", "reconciliationday", "reconciliationexception", "monthlock", "workspace")
 _RECONCILE = _can(["view"], _REPORTS) | _can(["add"], ["reportimport", "monthlock"])
 _RECONCILE |= {"governance.decide_reconciliationexception", "governance.unlock_monthlock"}
+_PRICING = ("price", "priceoverride", "modelalias", "repricing")
+_TERMS = _can(["view", "add", "change"], ["priceoverride"]) | _can(_EVERYTHING, ["modelalias"])
+_TERMS |= _can(["view", "add"], ["repricing"]) | {"governance.decide_priceproposal", "governance.decide_repricing"}
 _KEYS = {"governance.issue_virtualkey", "governance.revoke_virtualkey"}
 
 ROLES: dict[str, set[str]] = {
@@ -49,7 +52,8 @@ ROLES: dict[str, set[str]] = {
     | _ALERTS
     | _RAISES
     | _RECONCILE
-    | {"governance.decide_priceproposal", "governance.decide_raise"},
+    | _TERMS
+    | {"governance.decide_raise"},
     "Finance": _READ_USAGE
     | _can(["add", "change", "delete"], ["budget"])
     | _can(["view", "add", "change"], ["price"])
@@ -58,7 +62,8 @@ ROLES: dict[str, set[str]] = {
     | _ALERTS
     | _RAISES
     | _RECONCILE
-    | {"governance.decide_priceproposal", "governance.decide_raise"},
+    | _TERMS
+    | {"governance.decide_raise"},
     "Team lead": _READ_USAGE
     | _can(["add", "change"], ["virtualkey", "developer", "project"])
     | _can(["view"], ["alert"])
@@ -66,7 +71,7 @@ ROLES: dict[str, set[str]] = {
     | _RAISES,
     "Developer": set(),
     "Auditor": _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey", "provider", "provideraccess", "membership"])
-    | _can(["view"], ["price", "priceproposal", "ledgerentry", "auditentry", "raise"])
+    | _can(["view"], [*_PRICING, "priceproposal", "ledgerentry", "auditentry", "raise"])
     | _can(["view"], ["alert", "alertchannel", "alertdelivery"])
     | _can(["view"], _REPORTS)
     | _can(["view"], [*_TRAFFIC, "logexport"], "observability")

@@ -7,9 +7,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Sum
-from django.http import HttpRequest
+from django.forms import ModelForm
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -18,6 +21,8 @@ from unfold.decorators import display
 
 from governance.admin import cells
 from governance.admin.base import ReadOnlyAdmin, VisibleAdmin
+from governance.admin.price_forms import DecideForm, PriceForm
+from governance.admin.unpriced import unpriced
 from governance.models import LedgerEntry, Price, PriceProposal
 from governance.pricing_source import CLASSES
 from governance.querysets import scope_filter
@@ -29,6 +34,7 @@ from governance.templatetags import money
 class PriceAdmin(VisibleAdmin):
     """A row is never edited: requests were charged by it. A change is a later row."""
 
+    form = PriceForm
     list_display = [
         "model_id", "platform", "num_input", "num_output", "num_cache_read", "num_write_5m", "num_write_1h", "more",
         "effective", "source",
@@ -53,6 +59,24 @@ class PriceAdmin(VisibleAdmin):
         ("Besides tokens", {"fields": ["web_search", ("context_tokens", "max_output_tokens")]}),
         ("Where it comes from", {"fields": ["source", "version"]}),
     ]
+
+    def get_urls(self) -> list[URLPattern]:
+        page = self.admin_site.admin_view(unpriced)
+        return [path("unpriced/", page, name="governance_price_unpriced"), *super().get_urls()]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is not None:
+            return self.fieldsets
+        return [(None, {"fields": ["platform", "model_id", "effective_from", "backdated"]}), *self.fieldsets[1:]]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
+        values = {name: value for name, value in form.cleaned_data.items() if name != "backdated"}
+        backdated = form.cleaned_data.get("backdated", False)
+        made = prices.create_price(actor=request.user, backdated=backdated, **values)
+        obj.pk, obj._state.adding = made.pk, False
+        if backdated:
+            told = "Requests since then keep what they were charged. Ask for a re-pricing of the period to adjust them."
+            self.message_user(request, told, messages.WARNING)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -102,6 +126,67 @@ class PriceProposalAdmin(ReadOnlyAdmin):
     list_select_related = ["current", "decided_by"]
     search_fields = ["model_id", "source"]
     actions = ["approve", "reject"]
+
+    def get_urls(self) -> list[URLPattern]:
+        decide = self.admin_site.admin_view(self.decide_view)
+        return [path("<int:pk>/decide/", decide, name="governance_priceproposal_decide"), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if not isinstance(row, PriceProposal):
+            gone: HttpResponse = self._get_obj_does_not_exist_redirect(request, self.model._meta, object_id)
+            return gone
+        if not self.has_view_permission(request, row) or request.method not in {"GET", "HEAD"}:
+            raise PermissionDenied
+        return self._page(request, row, DecideForm())
+
+    def decide_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Approve from a moment on, or reject; the button says which."""
+        row = self.get_object(request, str(pk))
+        if not isinstance(row, PriceProposal):
+            raise Http404("No such proposal.")
+        if request.method != "POST" or not self.has_decide_permission(request):
+            raise PermissionDenied
+        form = DecideForm(request.POST)
+        if not form.is_valid():
+            return self._page(request, row, form)
+        try:
+            if request.POST.get("verb") == "approve":
+                prices.approve_proposal(proposal=row, actor=request.user, **form.cleaned_data)
+            else:
+                prices.reject_proposal(proposal=row, actor=request.user, note=form.cleaned_data["note"])
+        except ValidationError as error:
+            form.add_error(None, "; ".join(error.messages))
+            return self._page(request, PriceProposal.objects.get(pk=row.pk), form)
+        self.message_user(request, f"{row.get_status_display()}: {row}.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:governance_priceproposal_changelist"))
+
+    def _page(self, request: HttpRequest, row: PriceProposal, form: DecideForm) -> HttpResponse:
+        changes = [
+            (
+                str(change["field"]).replace("_", " "),
+                _figure(change, "old") or "none",
+                _figure(change, "new") or money.DASH,
+                change.get("percent") or money.DASH,
+            )
+            for change in row.changes
+        ]
+        (loaded,) = self.load_page(request, [row])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(row),
+            "opts": self.model._meta,
+            "row": row,
+            "badge": self.status_cell(row),
+            "spent": loaded.page_spent,
+            "changes": changes,
+            "waiting": row.status == PriceProposal.Status.PENDING,
+            "may_decide": self.has_decide_permission(request),
+            "form": form,
+        }
+        return TemplateResponse(request, "admin/governance/proposal_page.html", context)
 
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         since = timezone.now() - timedelta(days=30)

@@ -20,17 +20,22 @@ from governance.api.views import CreateResource, ReadResource
 from governance.models import Price, PriceProposal
 from governance.services import prices
 
+BACKDATED = (
+    "Allows a beginning in the past. Requests since then keep what they were charged until the period is re-priced."
+)
 RATES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "web_search")
 
 
 class PriceSerializer(RowSerializer):
     effective_from = MomentField(required=False, help_text="Requests that start from then on take it; default: now.")
 
+    backdated = serializers.BooleanField(write_only=True, default=False, help_text=BACKDATED)
+
     class Meta:
         model = Price
         fields = (
             "id", "platform", "model_id", "effective_from", *RATES, "tiers", "multipliers", "context_tokens",
-            "max_output_tokens", "source", "version", "created_at",
+            "max_output_tokens", "source", "version", "created_at", "backdated",
         )  # fmt: skip
         extra_kwargs = {rate: {"normalize_output": True} for rate in RATES}
 
@@ -55,6 +60,7 @@ class RejectSerializer(InputSerializer):
 
 class ApproveSerializer(RejectSerializer):
     effective_from = MomentField(required=False, help_text="When the new price begins; default: now.")
+    backdated = serializers.BooleanField(default=False, help_text=BACKDATED)
 
 
 class Prices(CreateResource):

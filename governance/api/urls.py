@@ -9,6 +9,7 @@ from governance.api.alerts import Alerts, Channels, Deliveries
 from governance.api.audit import Audit
 from governance.api.keys import Keys
 from governance.api.limits import Budgets, RateLimits
+from governance.api.price_rules import Aliases, Overrides
 from governance.api.prices import Prices, Proposals
 from governance.api.providers import Credentials, Providers
 from governance.api.raises import Raises
@@ -25,6 +26,8 @@ router.register("rate-limits", RateLimits, basename="rate-limit")
 router.register("providers", Providers, basename="provider")
 router.register("prices", Prices, basename="price")
 router.register("price-proposals", Proposals, basename="price-proposal")
+router.register("price-overrides", Overrides, basename="price-override")
+router.register("model-aliases", Aliases, basename="model-alias")
 router.register("alert-channels", Channels, basename="alert-channel")
 router.register("alerts", Alerts, basename="alert")
 router.register("alert-deliveries", Deliveries, basename="alert-delivery")

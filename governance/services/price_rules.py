@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -36,18 +38,36 @@ def create_override(
     `backdated` allows a moment in the past: what was charged since stays until the period is re-priced.
     Raises ValidationError.
     """
-    now = timezone.now()
-    override = PriceOverride(customer=customer, effective_from=effective_from or now, **values)
-    if effective_from is not None and effective_from < now and not backdated:
-        raise ValidationError({"effective_from": IN_THE_PAST})
-    if (override.percent is None) == (not override.rates):
-        raise ValidationError("Give either a percentage or fixed rates, not both and not neither.")
-    if override.effective_to is not None and override.effective_to <= override.effective_from:
-        raise ValidationError({"effective_to": "The end must lie after the start."})
+    rates = {name: str(rate) for name, rate in (values.pop("rates", None) or {}).items()}
+    override = PriceOverride(customer=customer, effective_from=effective_from or timezone.now(), rates=rates, **values)
+    check_terms(
+        percent=override.percent,
+        rates=rates,
+        effective_from=override.effective_from,
+        effective_to=override.effective_to,
+        backdated=backdated or effective_from is None,
+    )
     if actor is not None and actor.is_authenticated:
         override.created_by_id = actor.pk
-    override.rates = {name: str(rate) for name, rate in override.rates.items()} if override.rates else {}
     return save_with_audit(instance=override, actor=actor, actor_name=actor_name)
+
+
+def check_terms(
+    *,
+    percent: Decimal | None,
+    rates: Mapping[str, str],
+    effective_from: datetime,
+    effective_to: datetime | None,
+    backdated: bool,
+) -> None:
+    """Refuse terms that say nothing or two things, or that begin in the past unasked. Raises ValidationError."""
+    if (percent is None) == (not rates):
+        raise ValidationError("Give either a percentage or fixed rates, not both and not neither.")
+    if effective_to is not None and effective_to <= effective_from:
+        raise ValidationError({"effective_to": "The end must lie after the start."})
+    # A minute of grace: a form that says "now" is sent a little later.
+    if effective_from < timezone.now() - timedelta(minutes=1) and not backdated:
+        raise ValidationError({"effective_from": IN_THE_PAST})
 
 
 def end_override(

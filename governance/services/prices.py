@@ -143,15 +143,21 @@ def create_price(
     """
     price = Price(platform=platform, model_id=model_id, effective_from=effective_from, **values)
     with transaction.atomic():
-        replaced = Price.objects.filter(platform=platform, model_id=model_id, effective_from__lt=effective_from)
-        if effective_from < timezone.now() and not backdated and replaced.exists():
-            raise ValidationError({"effective_from": IN_THE_PAST})
+        if not backdated:
+            check_beginning(platform, model_id, effective_from)
         price.full_clean()
         try:
             price_row(price)
         except ValueError as error:
             raise ValidationError(f"This price cannot be read: {error}.") from None
         return save_with_audit(instance=price, actor=actor, actor_name=actor_name)
+
+
+def check_beginning(platform: str, model_id: str, effective_from: datetime) -> None:
+    """Refuse a row that would begin in the past and replace a price by which requests were charged."""
+    replaced = Price.objects.filter(platform=platform, model_id=model_id, effective_from__lt=effective_from)
+    if effective_from < timezone.now() and replaced.exists():
+        raise ValidationError({"effective_from": IN_THE_PAST})
 
 
 def differences(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[dict[str, str | None]]:

@@ -6,11 +6,13 @@ from rest_framework.routers import SimpleRouter
 
 from observability.api.exports import Exports
 from observability.api.reconciliation import Days, Exceptions, Imports, Locks
+from observability.api.repricing import Repricings
 from observability.api.requests import Requests
 
 router = SimpleRouter()
 router.register("requests", Requests, basename="request")
 router.register("exports", Exports, basename="export")
+router.register("repricings", Repricings, basename="repricing")
 router.register("reconciliation-days", Days, basename="reconciliation-day")
 router.register("reconciliation-exceptions", Exceptions, basename="reconciliation-exception")
 router.register("report-imports", Imports, basename="report-import")
