@@ -10,19 +10,15 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from gateway import errors
+from gateway import count, errors
 from gateway.exchange import Exchange
 from gateway.leasing import Away
-from gateway.providers import PROVIDERS
-from gateway.wire import tokens
-from governance.domain.access import Access, Grant
+from gateway.worst import worst_case, worst_tokens
+from governance.domain.access import Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
 from governance.domain.book import Hold, Short
-from governance.domain.pricing import PriceRow
 from governance.snapshot import applicable
 
-LARGEST_CONTEXT = 1_000_000
-"""Tokens of the longest prompt that any Claude model takes."""
 PATIENCE_SECONDS = 0.8
 """How long a request waits for what other processes hold unused: they look every quarter of a second."""
 ASK_AGAIN_SECONDS = 0.05
@@ -32,8 +28,25 @@ async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
     """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`."""
     allowances = applicable((*grant.allowances, *(exchange.project.allowances if exchange.project else ())), model)
     refusal = await take(exchange, allowances, model)
+    if refusal is not None and await _fits_when_counted(exchange, grant, model, refusal):
+        refusal = await take(exchange, allowances, model)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
+
+
+async def _fits_when_counted(exchange: Exchange, grant: Grant, model: str, refusal: Exhausted) -> bool:
+    """Whether the provider's own count of the prompt brings the worst case down to where it may fit."""
+    allowance = refusal.allowance
+    room = refusal.limit - refusal.used - refusal.held
+    if allowance.unit is not Unit.USD or allowance.enforcement is not Enforcement.HARD or room <= 0:
+        return False
+    if not count.might_fit(exchange, model, room):
+        return False
+    tighter = await count.tighter_worst_case(exchange, grant, model)
+    if tighter is None or tighter > room:
+        return False
+    exchange.worst_nano_usd = tighter
+    return True
 
 
 async def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
@@ -42,7 +55,7 @@ async def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) 
         return None
     if not exchange.worst_nano_usd and any(a.enforcement is Enforcement.HARD for a in allowances):
         exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
-        exchange.worst_tokens = _worst_tokens(exchange, model)
+        exchange.worst_tokens = worst_tokens(exchange, model)
     outcome = _admit(exchange, allowances)
     if isinstance(outcome, Short):
         outcome = await _ask(exchange, allowances, outcome)
@@ -113,62 +126,3 @@ def _decision(allowance: Allowance, used: int, held: int, limit: int, refused: s
     if allowance.key == refused:
         decision["refused"] = True
     return decision
-
-
-def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, prompt_tokens: int | None = None) -> int:
-    """Nano-dollars that the request cannot exceed at the dearest of its candidates.
-
-    `prompt_tokens` is the prompt's length where it is known; else the body bounds it from above.
-    """
-    peek, prices, at = exchange.peek, exchange.snapshot.prices, exchange.record.started_at
-    if peek is None:
-        return 0
-    bound = tokens.upper_bound(exchange.body, peek)
-    worst = 0
-    for access in candidates:
-        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
-        row = prices.find(platform, model, at)
-        context = _context_tokens(row)
-        prompt = context if bound.open_ended else min(bound.tokens, context)
-        ceiling = prices.ceiling(
-            platform,
-            model,
-            at,
-            prompt if prompt_tokens is None else min(prompt, prompt_tokens),
-            _output_tokens(exchange, row),
-            peek.web_search_max_uses,
-            fast=peek.speed == "fast",
-            cache_1h=bound.one_hour,
-            customer_id=exchange.grant.customer_id if exchange.grant else None,
-        )
-        worst = max(worst, ceiling)
-    return worst
-
-
-def _worst_tokens(exchange: Exchange, model: str) -> int:
-    """Tokens that the request cannot exceed at any of its candidates."""
-    peek = exchange.peek
-    if peek is None:
-        return 0
-    bound = tokens.upper_bound(exchange.body, peek)
-    worst = 0
-    for access in exchange.candidates:
-        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
-        row = exchange.snapshot.prices.find(platform, model, exchange.record.started_at)
-        context = _context_tokens(row)
-        prompt = context if bound.open_ended else min(bound.tokens, context)
-        worst = max(worst, prompt + _output_tokens(exchange, row))
-    return worst
-
-
-def _output_tokens(exchange: Exchange, row: PriceRow | None) -> int:
-    asked = exchange.peek.max_tokens if exchange.peek else None
-    return asked or (row.max_output_tokens if row else None) or 128_000
-
-
-def _context_tokens(row: PriceRow | None) -> int:
-    """The longest prompt of a model. A tier that begins where the listed window ends tells of a longer one."""
-    listed = row.context_tokens if row else None
-    if row is None or listed is None or any(tier.above_prompt_tokens >= listed for tier in row.tiers):
-        return LARGEST_CONTEXT
-    return listed

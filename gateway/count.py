@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from gateway import admit
 from gateway.exchange import Exchange, Target
 from gateway.providers import PROVIDERS
 from gateway.upstream import UpstreamError
 from gateway.wire import tokens
+from gateway.worst import worst_case
 from governance.domain.access import Grant
 
 log = logging.getLogger(__name__)
@@ -74,9 +74,7 @@ def might_fit(exchange: Exchange, model: str, room_nano_usd: int) -> bool:
     bound = tokens.upper_bound(exchange.body, exchange.peek)
     if not bound.countable:
         return False
-    return (
-        admit.worst_case(exchange, exchange.candidates, model, prompt_tokens=bound.estimate * 2 // 3) <= room_nano_usd
-    )
+    return worst_case(exchange, exchange.candidates, model, prompt_tokens=bound.estimate * 2 // 3) <= room_nano_usd
 
 
 async def tighter_worst_case(exchange: Exchange, grant: Grant, model: str) -> int | None:
@@ -88,7 +86,7 @@ async def tighter_worst_case(exchange: Exchange, grant: Grant, model: str) -> in
     if counted is None:
         log.info("No count of the prompt of request %s (%s): its bound stands", exchange.record.id, grant.key_name)
         return None
-    return admit.worst_case(exchange, exchange.candidates, model, prompt_tokens=counted)
+    return worst_case(exchange, exchange.candidates, model, prompt_tokens=counted)
 
 
 async def exact_prompt(exchange: Exchange, target: Target) -> int | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from governance.domain.access import Grant
-from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
+from governance.domain.allowance import Allowance, Enforcement, Exhausted, Ladder, Unit
 from governance.domain.money import show_usd
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
@@ -233,6 +233,19 @@ def log_full() -> Refused:
             "The gateway cannot write its request log at the moment and takes no new request. Try again shortly.",
             ((b"retry-after", b"5"),),
             refusal=False,
+        )
+    )
+
+
+def throttled(allowance: Allowance, ladder: Ladder, share: float) -> Refused:
+    """A budget near its limit that lets few requests run at once, for longer than a request may wait."""
+    return Refused(
+        Answer(
+            429,
+            "rate_limit_error",
+            f"The budget {allowance.name!r} of {_scope(allowance)} is {share:.0%} used and lets "
+            f"{ladder.throttle_concurrent} requests run at once from {ladder.throttle_at} % on. Wait for one to end.",
+            ((b"retry-after", b"5"),),
         )
     )
 

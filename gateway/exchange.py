@@ -86,6 +86,8 @@ class Exchange:
     worst_tokens: int = 0
     targets: Sequence[Target] = ()
     attempts: list[Attempt] = field(default_factory=list)
+    downgraded_from: str = ""
+    """The model that was asked for, where a budget's ladder put a cheaper one in its place."""
     billable: bool = True
     """False for what is free by definition (token counting)."""
     waited_seconds: float = 0.0

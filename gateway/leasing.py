@@ -7,6 +7,7 @@ everybody who waits is served at once. Rounds run one at a time, in a thread wit
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,10 @@ BEAT_SECONDS = 2.0
 """Between two signs of life."""
 ANSWER_SECONDS = 1.5
 """After so long without an answer the database counts as away."""
+
+
+STOP_SECONDS = 5.0
+"""Longest wait for the leases to go back at the end."""
 
 
 class Away(Exception):
@@ -86,7 +91,7 @@ class Leasing:
         except TimeoutError:
             raise Away("The database does not answer.") from None
 
-    async def stop(self, timeout: float = 5.0) -> bool:
+    async def stop(self) -> bool:
         """Give every lease back, once the ledger is written; False where the database was away.
 
         Then they stay held until the spool of this process was replayed.
@@ -95,7 +100,7 @@ class Leasing:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
-            await asyncio.wait_for(self._in_thread(self._close), timeout)
+            await asyncio.wait_for(self._in_thread(self._close), STOP_SECONDS)
         except Exception as error:
             log.warning("The leases of this process could not be given back: %s", error)
             return False
@@ -106,10 +111,8 @@ class Leasing:
 
     async def _run(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
-            except TimeoutError:
-                pass
             self._wake.clear()
             await self._round()
 

@@ -1,7 +1,8 @@
 """The life of one request, step by step: read this file first.
 
 A request is authenticated, read, authorized, admitted, routed and forwarded; whatever happens on the way, it is settled
-once. A step that says no raises `Refused` with the answer; `errors.py` is the one place that words them.
+once. (`descend` may put a cheaper model in the place of the one asked for, where a budget near its limit says so.) A
+step that says no raises `Refused` with the answer; `errors.py` is the one place that words them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gateway.authorize import authorize
 from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange
 from gateway.forward import forward
+from gateway.ladder import descend
 from gateway.read import attribute, read
 from gateway.route import route
 
@@ -27,8 +29,9 @@ async def messages(exchange: Exchange) -> None:
     grant = authenticate(exchange)
     request = await read(exchange)
     authorize(exchange, grant, request.model)
-    await admit(exchange, grant, request.model)
-    await route(exchange, grant, request.model)
+    model = await descend(exchange, grant, request.model)
+    await admit(exchange, grant, model)
+    await route(exchange, grant, model)
     await _forward(exchange)
 
 

@@ -31,8 +31,8 @@ from governance.domain.book import Book
 from governance.snapshot import Snapshot
 from observability import health, live, metrics, replay
 from observability.health import Check
-from observability.records import RequestRecord
 from observability.recorder import Recorder
+from observability.records import RequestRecord
 from observability.spool import Spool
 
 log = logging.getLogger(__name__)

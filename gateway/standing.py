@@ -14,13 +14,17 @@ _THRESHOLDS = ((0.95, b"0.95"), (0.75, b"0.75"))
 
 def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     """The headers of the budget that is closest to its limit; none for a key without one that blocks."""
+    changed = []
+    if exchange.downgraded_from:
+        changed = [(b"x-comptroller-downgraded-from", exchange.downgraded_from.encode("ascii", "replace"))]
     tightest = _tightest(exchange)
     if tightest is None:
-        return []
+        return changed
     allowance, share = tightest
     passed = next((text for limit, text in _THRESHOLDS if share >= limit), None)
     status = b"allowed_warning" if passed else b"allowed"
     found = [
+        *changed,
         (_PREFIX + b"status", status),
         (_PREFIX + b"representative-claim", b"overage"),
         (_PREFIX + b"overage-status", status),

@@ -52,7 +52,8 @@ class State:
     """What of `used` an order under way settles."""
     running: int = 0
     """Requests that hold something here."""
-    waiting: int = 0
+    asked: int = 0
+    """The least that an order under way must bring to help anybody."""
     touched: datetime | None = None
     need: int = 0
     """What the last request needed."""
@@ -278,7 +279,7 @@ class Book:
             state.unsure = state.recall = False
             self._heard(state, answer)
             state.room = max(0, answer.room)
-            state.dry_until = now + DRY if answer.room < state.target() else None
+            state.dry_until = now + DRY if answer.room < max(state.target(), state.asked) else None
 
     def looked(self, answers: Iterable[Answer]) -> None:
         """Take how windows stand, without having ordered anything."""
@@ -426,7 +427,7 @@ class Book:
             state.recall = False
             return None
         state.returning += give
-        state.ordered = used
+        state.ordered, state.asked = used, least
         return Order(state.allowance, state.window, least, need, max(want, need), give, used)
 
     def _forget(self, now: datetime, needs: Mapping[int, object]) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from gateway.admit import take, worst_case
+from gateway.admit import take
 from gateway.exchange import Exchange
 from gateway.route import route
 from gateway.wire.peek import peek
+from gateway.worst import worst_case
 from governance.domain.access import Access, Grant
-from governance.domain.allowance import Allowance, Book, Enforcement, Exhausted, Unit
+from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
+from governance.domain.book import Book
 from governance.domain.pricing import PriceBook, PriceRow, Rates, Tier
-from governance.snapshot import EMPTY, CredentialConfig, ProviderConfig, Snapshot
+from governance.snapshot import CredentialConfig, ProviderConfig, Snapshot
+from tests.fakes.bank import Leasing
 
 MODEL = "claude-sonnet-4-5"
 GRANT = Grant(1, "ada-laptop", 1, "Acme", 1, "Core")
@@ -37,9 +40,10 @@ def one_request(key: str = "rate:1") -> Allowance:
 def exchange(
     *accesses: Access, providers: tuple[ProviderConfig, ...] = (provider(1),), content: str = "hi", **row: Any
 ) -> Exchange:
-    book = PriceBook([PriceRow(1, "anthropic", MODEL, datetime(2025, 1, 1, tzinfo=UTC), RATES, **row)])
-    snapshot = Snapshot(1, {}, {p.id: p for p in providers}, {}, {}, book, {}, EMPTY.figures)
-    gateway: Any = SimpleNamespace(book=Book(), snapshot=snapshot)
+    prices = PriceBook([PriceRow(1, "anthropic", MODEL, datetime(2025, 1, 1, tzinfo=UTC), RATES, **row)])
+    snapshot = Snapshot(1, {}, {p.id: p for p in providers}, {}, {}, prices, {})
+    book = Book()
+    gateway: Any = SimpleNamespace(book=book, leasing=Leasing(book), snapshot=snapshot)
 
     async def unused(*_: Any) -> Any:
         raise AssertionError("admission reads and sends nothing")
@@ -62,31 +66,31 @@ def test_the_worst_case_of_a_long_prompt_is_not_cut_at_a_window_that_a_beta_wide
     assert worst_case(plain, plain.candidates, MODEL) < 300_000 * 2 * 7_500
 
 
-def test_counting_tokens_takes_nothing_from_a_limit_and_is_not_refused_by_one() -> None:
+async def test_counting_tokens_takes_nothing_from_a_limit_and_is_not_refused_by_one() -> None:
     access = Access(1, 1, allowances=(one_request(),))
     model_call = exchange(access)
-    route(model_call, GRANT, MODEL)
-    assert isinstance(take(model_call, access.allowances, MODEL), Exhausted)
+    await route(model_call, GRANT, MODEL)
+    assert isinstance(await take(model_call, access.allowances, MODEL), Exhausted)
     counting = exchange(access)
-    counting.gateway.book = model_call.gateway.book
+    counting.gateway.book, counting.gateway.leasing = model_call.gateway.book, model_call.gateway.leasing
     counting.billable = False
-    route(counting, GRANT, MODEL)
+    await route(counting, GRANT, MODEL)
     assert counting.holds == []
     assert [target.provider.id for target in counting.targets] == [1]
 
 
 @pytest.mark.parametrize("limited", [False, True])
-def test_a_provider_that_cannot_be_called_is_not_held(limited: bool) -> None:
+async def test_a_provider_that_cannot_be_called_is_not_held(limited: bool) -> None:
     broken = Access(1, 1, allowances=(one_request("rate:1"),))
     works = Access(2, 2, allowances=(one_request("rate:2"),) if limited else ())
     made = exchange(broken, works, providers=(provider(1, problem="no secret is stored"), provider(2)))
-    route(made, GRANT, MODEL)
+    await route(made, GRANT, MODEL)
     assert [target.provider.id for target in made.targets] == [2]
     assert [a.key for hold in made.holds for a in hold.allowances] == (["rate:2"] if limited else [])
 
 
-def test_a_hard_budget_holds_the_worst_case() -> None:
+async def test_a_hard_budget_holds_the_worst_case() -> None:
     budget = Allowance("budget:1", 1, Unit.USD, 10**12, "team", "Core", "Core", Enforcement.HARD)
     made = exchange(Access(1, 1))
-    assert take(made, [budget], MODEL) is None
-    assert made.gateway.book.held_total() == made.worst_nano_usd > 1_000 * 15_000
+    assert await take(made, [budget], MODEL) is None
+    assert made.gateway.book.reserved_total() == made.worst_nano_usd > 1_000 * 15_000

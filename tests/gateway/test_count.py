@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from gateway import count
-from gateway.admit import worst_case
 from gateway.count import MARGIN_TOKENS, exact_prompt, might_fit, tighter_worst_case
 from gateway.exchange import Exchange, Target
 from gateway.upstream import Upstream
 from gateway.wire.peek import peek
+from gateway.worst import worst_case
 from governance.domain.access import Access, Grant
 from governance.domain.pricing import PriceBook, PriceRow, Rates
 from governance.snapshot import EMPTY, CredentialConfig, ProviderConfig

@@ -1,0 +1,95 @@
+"""The steps on the way to a budget's limit: a cheaper model takes a dearer one's place, then few requests run at once.
+
+Both are opt-in, budget by budget. Telling people is the step before (alerts), refusing the one after (`admit`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+
+from gateway import errors
+from gateway.authorize import authorize
+from gateway.errors import Refused
+from gateway.exchange import Exchange
+from governance.domain.access import Grant, matches
+from governance.domain.allowance import Allowance, Ladder
+from governance.snapshot import applicable
+
+THROTTLE_SECONDS = 10.0
+"""How long a throttled request waits for its turn before the client is told to come again."""
+LOOK_AGAIN_SECONDS = 0.05
+
+
+async def descend(exchange: Exchange, grant: Grant, model: str) -> str:
+    """The model that the budgets leave to the request; waits where they let few run at once."""
+    allowances = grant.allowances + (exchange.project.allowances if exchange.project else ())
+    if not any(allowance.ladder for allowance in allowances):
+        return model
+    model = _downgrade(exchange, grant, model, allowances)
+    await _throttle(exchange, model, allowances)
+    return model
+
+
+def _downgrade(exchange: Exchange, grant: Grant, model: str, allowances: tuple[Allowance, ...]) -> str:
+    for allowance, ladder, share in _steps(exchange, model, allowances):
+        if not ladder.downgrade_at or share * 100 < ladder.downgrade_at:
+            continue
+        cheaper = next((to for pattern, to in ladder.downgrade if matches((pattern,), model)), None)
+        if cheaper is None or cheaper == model:
+            continue
+        asked = exchange.candidates
+        try:
+            authorize(exchange, grant, cheaper)
+        except Refused:
+            # The key may not use it: what was asked for goes on, and the budget's limit decides.
+            exchange.candidates = asked
+            continue
+        _replace_model(exchange, cheaper)
+        exchange.downgraded_from = model
+        exchange.record.route_rule = f"{allowance.name}: {cheaper} from {ladder.downgrade_at} % on"[:200]
+        return cheaper
+    return model
+
+
+def _replace_model(exchange: Exchange, model: str) -> None:
+    """Put another model into the body; every other field stays as it came, byte for byte and in order."""
+    fields = msgspec.json.decode(exchange.body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    exchange.body = msgspec.json.encode(fields)
+    if exchange.peek is not None:
+        exchange.peek = replace(exchange.peek, model=model)
+
+
+async def _throttle(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> None:
+    deadline = time.monotonic() + THROTTLE_SECONDS
+    while (full := _full(exchange, model, allowances)) is not None:
+        if time.monotonic() >= deadline or exchange.client_gone:
+            raise errors.throttled(*full)
+        exchange.waited_seconds += LOOK_AGAIN_SECONDS
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+def _full(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> tuple[Allowance, Ladder, float] | None:
+    """The first budget that is throttled and has as many requests running as it lets."""
+    book, now = exchange.gateway.book, exchange.record.started_at
+    for allowance, ladder, share in _steps(exchange, model, allowances):
+        throttled = ladder.throttle_at and share * 100 >= ladder.throttle_at
+        if throttled and book.running(allowance, now) >= ladder.throttle_concurrent:
+            return allowance, ladder, share
+    return None
+
+
+def _steps(
+    exchange: Exchange, model: str, allowances: tuple[Allowance, ...]
+) -> Iterator[tuple[Allowance, Ladder, float]]:
+    """The budgets with a ladder that count this model, and the share of each that is used."""
+    book, now = exchange.gateway.book, exchange.record.started_at
+    for allowance in applicable(allowances, model):
+        if allowance.ladder is not None:
+            used, _, limit = book.figures(allowance, now)
+            yield allowance, allowance.ladder, used / limit if limit else 1.0

@@ -1,0 +1,73 @@
+"""The most that a request can cost, and use: what a hard budget or limit holds for it. See docs/worst-case.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.exchange import Exchange
+from gateway.providers import PROVIDERS
+from gateway.wire import tokens
+from governance.domain.access import Access
+from governance.domain.pricing import PriceRow
+
+LARGEST_CONTEXT = 1_000_000
+"""Tokens of the longest prompt that any Claude model takes."""
+
+
+def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, prompt_tokens: int | None = None) -> int:
+    """Nano-dollars that the request cannot exceed at the dearest of its candidates.
+
+    `prompt_tokens` is the prompt's length where it is known; else the body bounds it from above.
+    """
+    peek, prices, at = exchange.peek, exchange.snapshot.prices, exchange.record.started_at
+    if peek is None:
+        return 0
+    bound = tokens.upper_bound(exchange.body, peek)
+    worst = 0
+    for access in candidates:
+        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
+        row = prices.find(platform, model, at)
+        context = _context_tokens(row)
+        prompt = context if bound.open_ended else min(bound.tokens, context)
+        ceiling = prices.ceiling(
+            platform,
+            model,
+            at,
+            prompt if prompt_tokens is None else min(prompt, prompt_tokens),
+            _output_tokens(exchange, row),
+            peek.web_search_max_uses,
+            fast=peek.speed == "fast",
+            cache_1h=bound.one_hour,
+            customer_id=exchange.grant.customer_id if exchange.grant else None,
+        )
+        worst = max(worst, ceiling)
+    return worst
+
+
+def worst_tokens(exchange: Exchange, model: str) -> int:
+    """Tokens that the request cannot exceed at any of its candidates."""
+    peek = exchange.peek
+    if peek is None:
+        return 0
+    bound = tokens.upper_bound(exchange.body, peek)
+    worst = 0
+    for access in exchange.candidates:
+        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
+        row = exchange.snapshot.prices.find(platform, model, exchange.record.started_at)
+        context = _context_tokens(row)
+        prompt = context if bound.open_ended else min(bound.tokens, context)
+        worst = max(worst, prompt + _output_tokens(exchange, row))
+    return worst
+
+
+def _output_tokens(exchange: Exchange, row: PriceRow | None) -> int:
+    asked = exchange.peek.max_tokens if exchange.peek else None
+    return asked or (row.max_output_tokens if row else None) or 128_000
+
+
+def _context_tokens(row: PriceRow | None) -> int:
+    """The longest prompt of a model. A tier that begins where the listed window ends tells of a longer one."""
+    listed = row.context_tokens if row else None
+    if row is None or listed is None or any(tier.above_prompt_tokens >= listed for tier in row.tiers):
+        return LARGEST_CONTEXT
+    return listed
