@@ -166,15 +166,11 @@ class _Body(Payload):
         await self.write_with_length(writer, None)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        if self._note is not None:
-            # uvloop gathers what is written until the end of its turn. Between the note and the bytes nothing may
-            # come: a process that is killed there would have noted what no provider ever saw.
-            transport = getattr(writer, "transport", None)
-            if transport is not None:
-                transport.set_write_buffer_limits(0)
-            if not self._note():
-                self.refused = True
-                raise NotNoted
+        # The system has the bytes before the event loop turns: a process that is killed has not noted what no provider
+        # ever saw, but for the instant between these two lines.
+        if self._note is not None and not self._note():
+            self.refused = True
+            raise NotNoted
         await writer.write(self._value)
 
 

@@ -1,13 +1,13 @@
 """Gateways that are killed, and a database that is away: what the provider saw and what the ledger says is the same.
 
-The provider's own journal is the witness: each request carries a number in its body and in a tag of its row.
+The provider's own journal is the witness: each request carries a number in a header and in a tag of its row.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import itertools
 import json
 import random
 import socket
@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.functional.product import Product, configuration, database
+from tests.functional.product import Product, configuration, database, free_port
 
 pytestmark = pytest.mark.functional
 
@@ -37,12 +37,12 @@ class Load:
 
     def __init__(self, product: Product) -> None:
         self.product = product
-        self.numbers: dict[str, str] = {}
-        """Number by the digest of the body."""
+        self._numbers = itertools.count()
         self.statuses: Counter[int] = Counter()
 
-    def body(self, prompt: str = "") -> tuple[str, bytes]:
-        number = f"n{len(self.numbers)}"
+    def request(self, prompt: str = "") -> dict[str, Any]:
+        """A body and headers. The number comes to the provider in a header: it may see that before it is cut off."""
+        number = f"n{next(self._numbers)}"
         slow = random.choice(("", "", "[[sim: ttft_ms=150]]", '[[sim: text="a b c d" chunks=4 delay_ms=40]]'))
         content = {
             "model": "claude-opus-5-5",
@@ -50,9 +50,8 @@ class Load:
             "stream": random.random() < 0.5,
             "messages": [{"role": "user", "content": f"{number} {prompt or slow}"}],
         }
-        body = json.dumps(content).encode()
-        self.numbers[hashlib.sha256(body).hexdigest()] = number
-        return number, body
+        headers = {"x-number": number, "x-comptroller-tags": f"n={number}"}
+        return {"json": content, "headers": self.product.headers(KEY, **headers)}
 
     async def run(self, requests: int, kill_after: float | None = None) -> None:
         """So many requests from a dozen clients at once; the gateway is killed meanwhile."""
@@ -60,10 +59,8 @@ class Load:
 
         async def client(http: httpx.AsyncClient) -> None:
             for _ in budget:
-                number, body = self.body()
-                headers = self.product.headers(KEY, **{"x-comptroller-tags": f"n={number}"})
                 try:
-                    answer = await http.post(f"{self.product.base_url}/v1/messages", content=body, headers=headers)
+                    answer = await http.post(f"{self.product.base_url}/v1/messages", **self.request())
                     self.statuses[answer.status_code] += 1
                 except httpx.HTTPError:
                     self.statuses[0] += 1
@@ -82,11 +79,8 @@ class Load:
 
     def seen(self) -> Counter[str]:
         """How often the provider saw each number."""
-        return Counter(
-            self.numbers[entry["sha256"]]
-            for entry in self.product.simulator("GET", "requests")["requests"]
-            if entry["sha256"] in self.numbers
-        )
+        journal = self.product.simulator("GET", "requests")["requests"]
+        return Counter(dict(entry["headers"])["x-number"] for entry in journal)
 
     def rows(self) -> list[dict[str, Any]]:
         return [row for row in self.product.rows() if row["tags"].get("n")]
@@ -170,6 +164,51 @@ def test_killed_under_load_again_and_again(tmp_path: Path, kind: str) -> None:
         assert qualities["estimated"] > 0, "no request was cut off: this shows nothing"
         assert qualities["exact"] >= 20
         assert spool(product)["ok"], spool(product)
+
+
+def test_killed_between_two_tries_nothing_is_charged(tmp_path: Path) -> None:
+    with running(tmp_path, "sqlite") as product:
+        load = Load(product)
+        serve(product)
+        request = load.request("[[sim: status=529]]")
+
+        def ask() -> None:
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.post(f"{product.base_url}/v1/messages", timeout=30, **request)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        product.simulator("GET", "stats?until=answered:2&seconds=20")  # the third try comes a second later
+        time.sleep(0.3)
+        product.processes["server"].kill()
+        product.processes.pop("server").wait(10)
+        asking.join()
+        assert product.simulator("GET", "stats")["received"] == 2
+        listed = product.manage("spool")
+        assert "2 admitted" in listed, listed
+        assert "2 withdrawn" in listed, listed
+        serve(product)
+        deadline = time.monotonic() + 20
+        while not (rows := load.rows()):
+            assert time.monotonic() < deadline, product.log("server")
+            time.sleep(0.1)
+        (row,) = rows
+        assert (row["error_type"], row["cost_nano_usd"], row["cost_quality"]) == ("gateway_died", 0, "exact")
+        assert ledger(product) == {}
+
+
+def test_a_living_gateway_writes_what_a_dead_one_left(tmp_path: Path) -> None:
+    with running(tmp_path, "postgres") as product:
+        load = Load(product)
+        serve(product)
+        product.processes["first"] = product.processes.pop("server")
+        survivor, product.port = product.port, free_port()
+        serve(product)
+        asyncio.run(load.run(PER_ROUND, kill_after=0.4))
+        product.port = survivor
+        settle(product, load)
+        assert agree(product, load)["estimated"] > 0
+        assert "was replayed" in product.log("server")
 
 
 class Proxy:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
+import uvloop
+from aiohttp.http_writer import StreamWriter
 
 from gateway.providers.base import UpstreamRequest
-from gateway.upstream import PrivateAddress, Upstream, UpstreamError, is_public
+from gateway.upstream import NotNoted, PrivateAddress, Unanswered, Upstream, UpstreamError, is_public
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -167,3 +172,92 @@ def test_what_is_public(address: str, public: bool) -> None:
 
 def test_a_request_shows_no_credential() -> None:
     assert "sk-secret" not in repr(request("http://127.0.0.1:9/"))
+
+
+WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+
+
+async def test_the_note_comes_before_the_first_byte_and_once_for_each_request() -> None:
+    arrived: list[bytes] = []
+    order: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):  # over one connection
+            arrived.append(await reader.readuntil(b"{}"))
+            order.append("bytes")
+            writer.write(WHOLE)
+
+    def note() -> bool:
+        order.append("note")
+        return True
+
+    async with server(handle) as url, upstream() as client:
+        for _ in range(2):
+            response = await client.open(request(url), note)
+            assert await response.read_all(10) == b"{}"
+            response.close()
+    assert order == ["note", "bytes"] * 2
+    assert all(b"content-length: 2" in head.lower() and b"sk-secret" in head for head in arrived)
+    assert not any(b"chunked" in head.lower() or b"octet-stream" in head for head in arrived)
+
+
+async def test_without_a_note_not_one_byte_leaves() -> None:
+    arrived: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.append(await reader.read())
+
+    async with server(handle) as url, upstream() as client:
+        with pytest.raises(NotNoted):
+            await client.open(request(url), lambda: False)
+    assert arrived == [b""]
+
+
+async def test_what_is_not_reached_is_not_noted() -> None:
+    noted: list[int] = []
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1/messages"
+    async with upstream() as client:
+        with pytest.raises(Unanswered):
+            await client.open(request(url), lambda: bool(noted.append(1)) or True)
+    assert noted == []
+
+
+@pytest.mark.parametrize("size", [2, 20_000])  # sent as one piece, and as several
+def test_nothing_comes_between_the_note_and_the_bytes(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The event loop stands still right after the write: what arrives then was in the system's hands by then."""
+    arrived = threading.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            received = b""
+            while not received.endswith(b"}"):
+                received += connection.recv(65536)
+            arrived.set()
+            connection.sendall(WHOLE)
+
+    original = StreamWriter.write
+    in_time: list[bool] = []
+
+    async def write_then_stand_still(self: StreamWriter, chunk: Any, **options: Any) -> None:
+        await original(self, chunk, **options)
+        in_time.append(arrived.wait(5))
+
+    async def ask() -> None:
+        async with upstream() as client:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/messages"
+            body = b"{" + b" " * (size - 2) + b"}"
+            response = await client.open(UpstreamRequest(url, (), body), lambda: True)
+            response.close()
+
+    monkeypatch.setattr(StreamWriter, "write", write_then_stand_still)
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(ask())
+    thread.join()
+    listening.close()
+    assert in_time == [True]
