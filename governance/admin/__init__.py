@@ -1,5 +1,29 @@
 """Admin pages of governance, one module a subject."""
 
-from governance.admin import alerts, keys, limits, people, price_rules, prices, providers, raises, schedules, tenants, trail
+from governance.admin import (
+    alerts,
+    keys,
+    limits,
+    people,
+    price_rules,
+    prices,
+    providers,
+    raises,
+    schedules,
+    tenants,
+    trail,
+)
 
-__all__ = ["alerts", "keys", "limits", "people", "price_rules", "prices", "providers", "raises", "schedules", "tenants", "trail"]
+__all__ = [
+    "alerts",
+    "keys",
+    "limits",
+    "people",
+    "price_rules",
+    "prices",
+    "providers",
+    "raises",
+    "schedules",
+    "tenants",
+    "trail",
+]
