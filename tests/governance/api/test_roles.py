@@ -16,6 +16,8 @@ READS = {
 RECONCILIATION = {"reconciliation-days", "reconciliation-exceptions", "report-imports", "month-locks"}
 READS |= RECONCILIATION
 USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests", "raises"}
+READS |= {"alerts", "alert-channels", "alert-deliveries"}
+USAGE |= {"alerts"}
 MAY_READ = {
     "Platform admin": READS,
     "Finance": READS,
@@ -36,11 +38,12 @@ WRITES = {
         "model_id": "claude-test", "input": "1", "output": "1", "cache_read": "1", "cache_write_5m": "1",
         "cache_write_1h": "1",
     },
+    "alert-channels": {"customer": "Acme", "name": "new", "kind": "email", "emails": ["a@acme.test"]},
     "exports": {"customer": "Acme", "starts_at": "2026-11-01T00:00:00Z", "ends_at": "2026-11-02T00:00:00Z"},
 }  # fmt: skip
 MAY_WRITE = {
     "Platform admin": set(WRITES),
-    "Finance": {"budgets", "prices", "exports"},
+    "Finance": {"alert-channels", "budgets", "prices", "exports"},
     "Team lead": {"projects", "developers", "keys"},
     "Developer": set(),
     "Auditor": set(),
