@@ -13,7 +13,7 @@ from django.utils import timezone
 from governance.models import ReconciliationDay, ReconciliationException
 from governance.services import audit
 from governance.services.audit import Actor
-from governance.services.records import lock, save_with_audit
+from governance.services.records import lock
 from observability.reconciliation.compare import Difference
 from observability.reconciliation.ours import OurDay
 
@@ -101,11 +101,21 @@ def decide(
 def assign(
     *, exception: ReconciliationException, to: Any, actor: Actor, actor_name: str = ""
 ) -> ReconciliationException:
-    """Say who looks into it; None takes it back. Raises ValidationError."""
-    exception.assigned_to = to
-    return save_with_audit(
-        instance=exception, actor=actor, actor_name=actor_name, action="exception.assigned", fields=["assigned_to"]
-    )
+    """Say who looks into it; None takes it back. Raises ValidationError where it is decided, Vanished."""
+    with transaction.atomic():
+        row = lock(exception)
+        if row.status != Status.OPEN:
+            raise ValidationError(f"{row} is decided already ({row.get_status_display().lower()}).")
+        before, row.assigned_to = row.assigned_to, to
+        row.save(update_fields=["assigned_to"])
+        audit.record(
+            actor=actor,
+            actor_name=actor_name,
+            action="exception.assigned",
+            target=row,
+            changes={"assigned_to": [before and before.get_username(), to and to.get_username()]},
+        )
+    return row
 
 
 def claim(exception: ReconciliationException, note: str) -> ReconciliationException:
