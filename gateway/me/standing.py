@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Prefetch, Q, QuerySet, Sum
+from django.db.models import F, Prefetch, Q, QuerySet, Sum
 
 from governance.models import Budget, Developer, KeySecret, LedgerEntry, VirtualKey
 from governance.selectors import BudgetStatus, KeyStatus, budget_statuses, key_statuses
@@ -90,12 +90,12 @@ def developers_of(user: Any) -> list[Developer]:
 
 
 def keys_of(developers: Iterable[Developer]) -> list[VirtualKey]:
-    """Keys issued to these developers, the newest first."""
+    """Keys issued to these developers, the newest first, those that were revoked last."""
     rows: QuerySet[VirtualKey] = VirtualKey.objects.filter(developer__in=list(developers))
     return list(
         rows.select_related("team__customer", "developer", "project", "activity")
         .prefetch_related(Prefetch("secrets", KeySecret.objects.order_by("-pk")))
-        .order_by("-created_at", "-pk")
+        .order_by(F("revoked_at").desc(nulls_first=True), "-created_at", "-pk")
     )
 
 
@@ -118,7 +118,7 @@ def standing_of(user: Any, now: datetime) -> Standing:
         today=_spent(developers, midnight),
         month=_spent(developers, midnight.replace(day=1)),
         sessions=tuple(_sessions(recent)),
-        troubles=tuple([row for row in recent if row.error_message][:SHOWN]),
+        troubles=tuple(_troubles(recent)),
         zone=zone,
     )
 
@@ -150,4 +150,13 @@ def _sessions(recent: list[Request]) -> list[Session]:
         session = found.setdefault(row.session_id, Session(row.session_id, row.started_at))
         session.requests += 1
         session.cost += row.cost_nano_usd or 0
+    return list(found.values())[:SHOWN]
+
+
+def _troubles(recent: list[Request]) -> list[Request]:
+    """The last errors and refusals, each sentence once."""
+    found: dict[str, Request] = {}
+    for row in recent:
+        if row.error_message:
+            found.setdefault(row.error_message, row)
     return list(found.values())[:SHOWN]

@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from governance.admin import cells
 from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
@@ -20,6 +21,7 @@ from governance.admin.raises import raises_panel
 from governance.domain.access import matches
 from governance.models import Budget, Customer, Price, RateLimit, ScopedLimit
 from governance.selectors import BudgetStatus, budget_status, budget_statuses
+from governance.services import raises
 from governance.templatetags import money
 
 TARGETS = [scope.value for scope in ScopedLimit.Scope]
@@ -87,8 +89,27 @@ class ScopedLimitAdmin(VisibleAdmin):
         return f"{row.get_scope_display()} {row.target}"
 
 
+class BudgetForm(ScopedLimitForm):
+    """A limit that changes takes a reason."""
+
+    change_reason = forms.CharField(
+        label="Why the limit changes",
+        max_length=300,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Needed when the limit changes, for the audit trail. For a time only: ask for a raise instead.",
+    )
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean()
+        if self.instance.pk and "limit_nano_usd" in self.changed_data and not values.get("change_reason"):
+            self.add_error("change_reason", "Say why the limit changes.")
+        return values
+
+
 @admin.register(Budget)
 class BudgetAdmin(ScopedLimitAdmin):
+    form = BudgetForm
     list_display = [
         "scope_cell", "bar", "num_spent", "num_held", "num_forecast", "num_limit", "num_remaining", "runs_out",
         "mode", "resets",
@@ -119,6 +140,23 @@ class BudgetAdmin(ScopedLimitAdmin):
     ]
     add_fieldsets = [("What it limits", {"fields": ["scope", *TARGETS]}), *_settings]
     fieldsets = [("What it limits", {"fields": ["target_link"]}), *_settings]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or not self.has_change_permission(request, obj):
+            return fieldsets
+        return [
+            (title, {**part, "fields": ["limit_nano_usd", "change_reason", *part["fields"][1:]]})
+            if "limit_nano_usd" in part["fields"]
+            else (title, part)
+            for title, part in fieldsets
+        ]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change and "limit_nano_usd" in form.changed_data:
+            reason, stored = form.cleaned_data["change_reason"], Budget.objects.get(pk=obj.pk)
+            raises.change_limit(budget=stored, limit_nano_usd=obj.limit_nano_usd, reason=reason, actor=request.user)
+        super().save_model(request, obj, form, change)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"alerts": [50, 80, 95, 100], **super().get_changeform_initial_data(request)}

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -99,7 +100,7 @@ class RaiseAdmin(ReadOnlyAdmin):
 
     @display(description="New limit")
     def num_limit(self, row: Any) -> str:
-        if row.page_status is None:
+        if row.page_status is None or not (row.status == Status.REQUESTED or row.is_in_force(row.page_now)):
             return money.DASH
         return money.usd(_limit_with(row, row.page_status, row.page_now))
 
@@ -114,9 +115,9 @@ class RaiseAdmin(ReadOnlyAdmin):
 
     @display(description="Asked by")
     def asked_by(self, row: Any) -> SafeString:
-        waited = row.page_now - row.created_at
-        age = f"{waited.days} d ago" if waited.days else f"{waited.seconds // 3600} h ago"
-        return format_html('{}<div class="cmp-note">{}</div>', row.requester_name, age)
+        return format_html(
+            '{}<div class="cmp-note">{} ago</div>', row.requester_name, timesince(row.created_at, row.page_now, depth=1)
+        )
 
     @display(description="Status")
     def state(self, row: Any) -> SafeString:
@@ -212,15 +213,14 @@ def badge(row: Raise, now: datetime) -> SafeString:
 
 def raises_panel(budget: Budget, user: Any, now: datetime) -> dict[str, Any]:
     """What the budget's own page shows: what is in force, comes or waits, and where to ask."""
-    rows = (
-        Raise.objects.visible_to(user)
-        .filter(budget=budget, status__in=[Status.APPROVED, Status.REQUESTED], ends_at__gt=now)
-        .order_by("starts_at", "pk")
-    )
+    open_ = Raise.objects.visible_to(user).filter(budget=budget, ends_at__gt=now)
+    open_ = open_.filter(status__in=[Status.APPROVED, Status.REQUESTED]).select_related("budget", "customer")
+    rows = list(open_.order_by("starts_at", "pk")[:50])
     return {
-        "raise_rows": [(row, badge(row, now), row.ends_at.astimezone(row.zone)) for row in rows[:20]]
+        "raise_rows": [(row, badge(row, now), row.ends_at.astimezone(row.zone)) for row in rows]
         if user.has_perm("governance.view_raise")
         else [],
+        "raised_until": min((row.ends_at.astimezone(row.zone) for row in rows if row.is_in_force(now)), default=None),
         "raise_url": f"{reverse('admin:governance_raise_add')}?budget={budget.pk}"
         if user.has_perm("governance.add_raise") and budget.is_active
         else "",

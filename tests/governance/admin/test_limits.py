@@ -75,7 +75,7 @@ def test_what_is_wrong_is_said_beside_the_field(
 
 def test_the_target_stays(root: Client, acme: Tenant, globex: Tenant) -> None:
     url = reverse("admin:governance_budget_change", args=[acme.budget.pk])
-    assert root.post(url, form(scope="team", team=globex.team.pk, name="kept")).status_code == 302
+    assert root.post(url, form(scope="team", team=globex.team.pk, name="kept", change_reason="more")).status_code == 302
     acme.budget.refresh_from_db()
     assert (acme.budget.team, acme.budget.name) == (acme.team, "kept")
 

@@ -191,3 +191,23 @@ def test_the_navigation_counts_what_waits(acme: Company) -> None:
         "raise/add/?budget="
         not in of(acme.fay).get(reverse("admin:governance_budget_change", args=[acme.core_month.pk])).content.decode()
     )
+
+
+def test_a_new_limit_takes_its_reason(acme: Company) -> None:
+    url = reverse("admin:governance_budget_change", args=[acme.core_month.pk])
+    posted = {
+        "limit_nano_usd": "250", "change_reason": "", "period": "month", "enforcement": "stop", "alerts": "50",
+        "is_active": "on", "name": "Core", "model_patterns": "", "rolling": "0", "timezone": "", "week_start": "0",
+        "fiscal_start_month": "1", "owner_email": "", "approver_email": "", "throttle_concurrent": "1",
+        "downgrade": "{}", "downgrade_at": "", "throttle_at": "",
+    }  # fmt: skip
+    fay = of(acme.fay)
+    assert "Say why the limit changes." in fay.post(url, posted).content.decode()
+    assert fay.post(url, posted | {"change_reason": "contract of 2027"}).status_code == 302
+    acme.core_month.refresh_from_db()
+    assert (acme.core_month.limit_nano_usd, acme.core_month.name) == (250 * USD, "Core")
+    entry = AuditEntry.objects.get(action="budget.limit_changed")
+    assert (entry.note, entry.changes) == ("contract of 2027", {"limit_nano_usd": [100 * USD, 250 * USD]})
+    assert set(AuditEntry.objects.get(action="budget.changed").changes) == {"name", "alerts"}
+    # Who only reads has no field for it, and the page opens.
+    assert "change_reason" not in of(acme.lee).get(url).content.decode()
