@@ -222,7 +222,9 @@ LOGGING = {
     "loggers": {
         name: {"level": "DEBUG" if _env["COMPTROLLER_LOG_LEVEL"] == "DEBUG" else "WARNING"}
         for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy", "kombu")
-    },
+    }
+    # They write the whole address of each request, and that of a Slack webhook is a secret.
+    | {name: {"level": "WARNING"} for name in ("httpx", "httpcore")},
 }
 PROMETHEUS_EXPORT_MIGRATIONS = False
 

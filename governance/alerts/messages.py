@@ -45,7 +45,7 @@ def compose(alert: Alert) -> Message:
         facts.insert(0, ("Budget", alert.budget_name))
         if alert.scope and alert.target_name:
             facts.insert(1, (Budget.Scope(alert.scope).label, alert.target_name))
-    if alert.customer_name:
+    if alert.customer_name and alert.scope != Budget.Scope.CUSTOMER:
         facts.append(("Customer", alert.customer_name))
     if alert.contact:
         facts.append(("Whom to ask", alert.contact))

@@ -267,7 +267,10 @@ def test_what_a_dying_worker_had_claimed_is_sent_by_the_next(
     assert AlertDelivery.objects.get().attempts == 2
 
 
-def test_secrets_are_in_no_row_in_plain(only_channels: Budget, spend: Spend, hook: Receiver, clock: Clock) -> None:
+def test_secrets_are_in_no_row_and_no_log_in_plain(
+    only_channels: Budget, spend: Spend, hook: Receiver, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
     secret = channel(only_channels, "webhook", hook.url)
     hook.answers = [500]
     hook.text = "no"
@@ -276,7 +279,8 @@ def test_secrets_are_in_no_row_in_plain(only_channels: Budget, spend: Spend, hoo
     deliver(clock)
     [row] = only_channels.customer.alert_channels.values()
     [delivery] = AlertDelivery.objects.values()
-    told = f"{row} {delivery} {list(AuditEntry.objects.values())}"
+    told = f"{row} {delivery} {list(AuditEntry.objects.values())} {caplog.text}"
+    assert "it answered 500" in caplog.text
     assert "very-secret" not in told
     assert secret not in told
     assert secret.startswith("whsec_")
