@@ -294,4 +294,6 @@ class ReconciliationException(models.Model):
         indexes = [models.Index(fields=["status", "-day"], name="exception_queue")]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.model or self.get_kind_display()} {self.token_class}".strip()
+        if self.kind != self.Kind.DIFFERENCE:
+            return f"{self.day} {self.get_kind_display().lower()}"
+        return f"{self.day} {self.model} {self.token_class.replace('_', ' ')}".replace("  ", " ")

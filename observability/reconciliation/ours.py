@@ -263,4 +263,4 @@ def credentials_without_workspace() -> list[ProviderCredential]:
 def names(keys: Iterable[str]) -> Iterator[str]:
     """Workspace ids as people call them."""
     known = dict(Workspace.objects.exclude(name="").values_list("workspace_id", "name"))
-    return (known.get(key) or key or "Default workspace" for key in keys)
+    return (known.get(key) or key or "Default" for key in keys)

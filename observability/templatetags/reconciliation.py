@@ -87,7 +87,7 @@ def day_sentence(page: DayPage) -> str:
             return "Every cell is equal or within the tolerance."
         case "accepted":
             return "What differed is decided."
-    return f"{open_ones} exception waits for a decision." if open_ones == 1 else f"{open_ones} exceptions wait."
+    return f"{open_ones} exception{' waits' if open_ones == 1 else 's wait'} for a decision."
 
 
 def _status(tone: str, mark: str, word: str) -> SafeString:

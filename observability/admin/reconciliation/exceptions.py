@@ -56,7 +56,7 @@ class AdjustmentForm(DecisionForm):
 @admin.register(ReconciliationException)
 class ReconciliationExceptionAdmin(ReadOnlyAdmin):
     list_display = [
-        "day_cell", "what", "num_ours", "num_theirs", "num_difference", "remark_cell", "status_cell", "assigned_to",
+        "day_cell", "what", "num_ours", "num_theirs", "num_difference", "remark_cell", "status_cell",
     ]  # fmt: skip
     list_filter = [
         ("status", ChoicesDropdownFilter),
@@ -65,7 +65,7 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
     list_before_template = "admin/observability/reconciliation/queue_before.html"
     list_select_related = ["assigned_to", "decided_by", "customer", "lock"]
     search_fields = ["model", "note", "remark"]
-    date_hierarchy = None
+    sortable_by = ["day_cell", "num_difference"]
     actions = ["explain", "ignore", "adjust", "take"]
     fields = [
         "kind", "day", "model", "token_class", "workspace_cell", "customer", "num_ours", "num_theirs",
@@ -157,14 +157,16 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
     def day_cell(self, row: ReconciliationException) -> str:
         return row.day.isoformat()
 
-    @display(description="What", ordering="model")
+    @display(description="What")
     def what(self, row: ReconciliationException) -> SafeString:
         if row.kind != row.Kind.DIFFERENCE:
             whose = f"{row.customer} · {row.lock}" if row.customer else "Every provider"
             return format_html('{}<div class="cmp-note">{}</div>', row.get_kind_display(), whose)
         (workspace,) = names([row.workspace_id])
         note = f"{row.token_class.replace('_', ' ')} · {workspace}"
-        return format_html('{}<div class="cmp-note">{}</div>', row.model or "No model named", note)
+        return format_html(
+            '<div class="cmp-line">{}</div><div class="cmp-note">{}</div>', row.model or "No model named", note
+        )
 
     @display(description="Ours (USD)", ordering="ours_nano_usd")
     def num_ours(self, row: ReconciliationException) -> str:
@@ -189,7 +191,10 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
 
     @display(description="Status", ordering="status")
     def status_cell(self, row: ReconciliationException) -> SafeString:
-        return cells.state(*_MARKS[row.status], row.get_status_display())
+        state = cells.state(*_MARKS[row.status], row.get_status_display())
+        if row.assigned_to is None:
+            return state
+        return format_html('{}<div class="cmp-note">{}</div>', state, row.assigned_to)
 
     @display(description="Workspace")
     def workspace_cell(self, row: ReconciliationException) -> str:
