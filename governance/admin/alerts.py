@@ -91,7 +91,11 @@ class AlertChannelAdmin(VisibleAdmin):
     search_fields = ["name", "customer__name", "host"]
     autocomplete_fields = ["customer"]
     actions_detail = ["send_test", "renew_secret"]
-    conditional_fields = {"emails": "kind == 'email'", "new_url": "kind != 'email'"}
+    # On the page of a channel that exists the kind is no input: then the one field that it has is shown.
+    conditional_fields = {
+        "emails": "typeof kind === 'undefined' || kind == 'email'",
+        "new_url": "typeof kind === 'undefined' || kind != 'email'",
+    }
     fieldsets = [
         ("Where to", {"fields": ["customer", "name", "kind", "emails", "new_url", "is_active"]}),
         ("What it is told", {"fields": ["thresholds_from", "on_unpriced", "on_zero_cost", "on_raises"]}),
@@ -272,14 +276,15 @@ class AlertAdmin(ReadOnlyAdmin):
     sortable_by: list[str] = []
     inlines = [DeliveryInline]
     readonly_fields = [
-        "time", "what_happened", "num_spent", "num_limit", "forecast", "period_range", "resets", "budget_link",
+        "time", "what_happened", "customer_shown", "team_shown", "num_spent", "num_limit", "forecast",
+        "period_range", "resets", "budget_link",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("deliveries")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        happened = ["time", "what_happened", "customer_name", "team_name"]
+        happened = ["time", "what_happened", "customer_shown", *(["team_shown"] if obj and obj.team_name else [])]
         if obj is not None and obj.kind == Alert.Kind.THRESHOLD:
             figures = [
                 "budget_link",
@@ -311,9 +316,17 @@ class AlertAdmin(ReadOnlyAdmin):
         message = compose(row)
         return f"{message.title}. {message.text}"
 
+    @display(description="Customer")
+    def customer_shown(self, row: Alert) -> str:
+        return row.customer_name or money.DASH
+
+    @display(description="Team")
+    def team_shown(self, row: Alert) -> str:
+        return row.team_name
+
     @display(description="Whose")
     def whose(self, row: Alert) -> SafeString:
-        note = row.team_name or row.target_name if row.kind == Alert.Kind.THRESHOLD else row.team_name
+        note = row.team_name or (row.target_name if row.target_name != row.customer_name else "")
         return format_html('<div>{}</div><div class="cmp-note">{}</div>', row.customer_name or money.DASH, note)
 
     @display(description="Threshold")

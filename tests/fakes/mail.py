@@ -33,7 +33,8 @@ class _Session(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         mail: MailServer = self.server.mail
         self.say("220 sink ready")
-        sender, recipients, welcome = "", [], mail.login is None
+        recipients: list[str] = []
+        sender, welcome = "", mail.login is None
         while line := self.rfile.readline():
             verb, _, rest = line.decode().strip().partition(" ")
             match verb.upper():
@@ -53,7 +54,7 @@ class _Session(socketserver.StreamRequestHandler):
                 case "DATA":
                     self.say("354 go on")
                     message = message_from_bytes(self.data(), policy=policy.default)
-                    mail.messages.append((sender, recipients, message))  # type: ignore[arg-type]
+                    mail.messages.append((sender, recipients, message))
                     self.say("250 kept")
                 case "QUIT":
                     self.say("221 bye")

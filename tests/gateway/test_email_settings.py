@@ -32,7 +32,7 @@ def test_a_mail_server(url: str, expected: tuple[Any, ...]) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_mail_server_says_what_is_wrong(url: str) -> None:
-    with pytest.raises(ValueError, match="must|would send the password"):
+    with pytest.raises(ValueError, match=r"must|would send the password"):
         smtp_url(url)
 
 

@@ -68,7 +68,12 @@ def page(client: Client, path: str, **data: object) -> str:
 def test_finance_makes_an_e_mail_channel(acme: Tenant, fay: Client) -> None:
     page(fay, f"{CHANNELS}add/", **form(customer=acme.customer.pk, emails="a@x.test\nb@x.test", new_url="left over"))
     made = AlertChannel.objects.get()
-    assert (made.customer, made.emails, made.url, made.on_raises) == (acme.customer, ["a@x.test", "b@x.test"], "", False)
+    assert (made.customer, made.emails, made.url, made.on_raises) == (
+        acme.customer,
+        ["a@x.test", "b@x.test"],
+        "",
+        False,
+    )
     assert AuditEntry.objects.filter(action="alert_channel.created", customer_id=acme.customer.pk).count() == 1
     assert "a@x.test, b@x.test" in page(fay, CHANNELS)
 
@@ -147,7 +152,9 @@ def test_try_again(alert: Alert, fay: Client) -> None:
     assert set(AlertDelivery.objects.values_list("status", "attempts")) == {("waiting", 0)}
 
 
-def test_a_channel_of_the_installation_is_for_superusers(acme: Tenant, globex: Tenant, fay: Client, root: Client) -> None:
+def test_a_channel_of_the_installation_is_for_superusers(
+    acme: Tenant, globex: Tenant, fay: Client, root: Client
+) -> None:
     page(fay, f"{CHANNELS}add/", **form(customer=""))
     assert not AlertChannel.objects.exists()
     page(root, f"{CHANNELS}add/", **form(customer=""))
@@ -190,7 +197,9 @@ def test_a_team_lead_sees_alerts_of_the_own_team_alone(alert: Alert, acme: Tenan
         assert bob.get(path).status_code == 403
 
 
-def test_an_auditor_reads_and_changes_nothing(alert: Alert, acme: Tenant, channel: AlertChannel, hook: Receiver) -> None:
+def test_an_auditor_reads_and_changes_nothing(
+    alert: Alert, acme: Tenant, channel: AlertChannel, hook: Receiver
+) -> None:
     ann = sign_in("ann", role="Auditor", customer=acme.customer)
     for path in ("alert", "alertchannel", "alertdelivery"):
         assert "Acme" in page(ann, f"/admin/governance/{path}/")

@@ -50,7 +50,9 @@ def channel(budget: Budget, kind: str, url: str) -> str:
 
 
 # --- e-mail ---------------------------------------------------------------------------------------------------------
-def test_owner_and_approver_get_an_e_mail(budget: Budget, spend: Spend, mail: MailServer, clock: Clock, settings: Any) -> None:
+def test_owner_and_approver_get_an_e_mail(
+    budget: Budget, spend: Spend, mail: MailServer, clock: Clock, settings: Any
+) -> None:
     settings.PUBLIC_URL = "https://money.acme.test"
     Budget.objects.update(name="Core & <friends>\nper month")
     spend(81.5)
@@ -76,7 +78,9 @@ def test_owner_and_approver_get_an_e_mail(budget: Budget, spend: Spend, mail: Ma
     assert set(AlertDelivery.objects.values_list("status", "response_status", "last_error")) == {("sent", 250, "")}
 
 
-def test_without_a_mail_server_it_fails_and_names_the_setting(budget: Budget, spend: Spend, clock: Clock, settings: Any) -> None:
+def test_without_a_mail_server_it_fails_and_names_the_setting(
+    budget: Budget, spend: Spend, clock: Clock, settings: Any
+) -> None:
     settings.EMAIL_HOST = ""
     spend(50)
     evaluate(NOW)
@@ -102,7 +106,9 @@ def test_an_address_that_does_not_exist_fails_at_once_and_a_busy_one_is_tried_ag
     assert deliver(clock) == Tally(sent=1)
 
 
-def test_user_and_password_are_used(budget: Budget, spend: Spend, mail: MailServer, clock: Clock, settings: Any) -> None:
+def test_user_and_password_are_used(
+    budget: Budget, spend: Spend, mail: MailServer, clock: Clock, settings: Any
+) -> None:
     mail.login = ("comptroller", "correct horse")
     settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "comptroller", "wrong"
     spend(50)
@@ -116,7 +122,9 @@ def test_user_and_password_are_used(budget: Budget, spend: Spend, mail: MailServ
     assert deliver(clock) == Tally(sent=2)
 
 
-def test_a_mail_server_that_is_down_is_asked_once_a_run(budget: Budget, spend: Spend, clock: Clock, settings: Any) -> None:
+def test_a_mail_server_that_is_down_is_asked_once_a_run(
+    budget: Budget, spend: Spend, clock: Clock, settings: Any
+) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
     spend(50)
@@ -145,7 +153,12 @@ def test_the_signed_webhook(only_channels: Budget, spend: Spend, hook: Receiver,
     assert (body["id"], body["type"], body["threshold"], body["percent"]) == (alert.pk, "budget.threshold", 80, 80)
     assert (body["spent_usd"], body["limit_usd"]) == ("80.25", "100")
     assert (body["period_start"], body["period_end"]) == ("2026-10-31T23:00:00Z", "2026-11-30T23:00:00Z")
-    assert (body["customer"], body["team"], body["scope"], body["timezone"]) == ("Acme", "Core", "team", "Europe/Berlin")
+    assert (body["customer"], body["team"], body["scope"], body["timezone"]) == (
+        "Acme",
+        "Core",
+        "team",
+        "Europe/Berlin",
+    )
     assert body["url"].startswith("https://money.acme.test/admin/governance/budget/")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -69,7 +70,7 @@ def test_a_limit_that_is_raised_does_not_fire_a_threshold_twice(budget: Budget, 
 
 def test_the_facts_of_the_moment_are_kept(budget: Budget, spend: Spend) -> None:
     spend(80)
-    [fifty, eighty] = evaluate(NOW)
+    [_, eighty] = evaluate(NOW)
     alert = Alert.objects.get(pk=eighty.pk)
     assert (alert.spent_nano_usd, alert.limit_nano_usd) == (80 * USD, 100 * USD)
     assert (alert.customer_name, alert.team_name, alert.scope) == ("Acme", "Core", "team")
@@ -84,7 +85,9 @@ def test_the_facts_of_the_moment_are_kept(budget: Budget, spend: Spend) -> None:
     assert (alert.budget_id, alert.budget_name, alert.customer_name) == (None, name, "Acme")
 
 
-def test_watched_budgets_tell_and_those_without_thresholds_or_switched_off_do_not(key: VirtualKey, spend: Spend) -> None:
+def test_watched_budgets_tell_and_those_without_thresholds_or_switched_off_do_not(
+    key: VirtualKey, spend: Spend
+) -> None:
     common = {"scope": "virtual_key", "virtual_key": key, "limit_nano_usd": USD}
     watched = Budget.objects.create(**common, enforcement="observe", alerts=[100])
     Budget.objects.create(**common, alerts=[])
@@ -115,13 +118,11 @@ def test_a_rolling_budget_is_told_again_when_the_last_alert_has_left_the_window(
 
 def test_channels_hear_from_their_own_percentage_on(budget: Budget, spend: Spend) -> None:
     acme, globex = budget.customer, Customer.objects.create(name="Globex")
-    common = {"kind": "email", "actor": None}
+    common: Any = {"kind": "email", "actor": None}
     for name, customer, least in (
         ("all", acme, 50), ("late", acme, 80), ("never", acme, None), ("ops", None, 80), ("theirs", globex, 50),
     ):  # fmt: skip
-        alerts.create_channel(
-            customer=customer, name=name, emails=[f"{name}@x.test"], thresholds_from=least, **common
-        )
+        alerts.create_channel(customer=customer, name=name, emails=[f"{name}@x.test"], thresholds_from=least, **common)
     off, _ = alerts.create_channel(customer=acme, name="off", emails=["off@x.test"], **common)
     alerts.change_channel(channel=off, is_active=False, actor=None)
     # Who is the owner and on a list as well hears once.
