@@ -2,6 +2,9 @@
 
 Every change raises `ConfigurationVersion` in its own transaction, so a process that polls `current_version` and loads
 again when it moved follows any change, by whatever program it was made.
+
+Made for 100,000 keys and 10,000 budgets (`tests/benchmarks/snapshot.py`): a row of the many is plain values, not a
+model with its joined parents, and what many keys have in common is one object.
 """
 
 from __future__ import annotations
@@ -12,13 +15,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 
-from governance import ledger, raises
+from governance import grants, ledger, raises
 from governance.catalog import price_book
-from governance.domain.access import Access, Grant, ProjectRef, SecretGrant, matches, parse_networks
+from governance.domain.access import ProjectRef, SecretGrant, matches
 from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
 from governance.domain.pricing import PriceBook
 from governance.encryption import CannotDecrypt
@@ -26,17 +31,19 @@ from governance.models import (
     Budget,
     ConfigurationVersion,
     Customer,
-    KeySecret,
+    Developer,
     Project,
     Provider,
     ProviderAccess,
     ProviderCredential,
     RateLimit,
+    Team,
     VirtualKey,
 )
 from governance.raises import Term
 from governance.validators import validate_secret_env
 
+_L = TypeVar("_L", Budget, RateLimit)
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -90,31 +97,13 @@ def load(now: datetime) -> Snapshot:
     """Read the whole configuration in one transaction."""
     with transaction.atomic():
         version = current_version()
-        budgets = list(
-            Budget.objects.filter(is_active=True).select_related(
-                "customer",
-                "team",
-                "project",
-                "developer",
-                "virtual_key",
-                "provider_access__virtual_key",
-                "provider_access__provider",
-            )
-        )
+        customers = Customer.objects.in_bulk()
         terms = raises.in_force(None, now)
         by_target: dict[tuple[str, int], list[Allowance]] = defaultdict(list)
-        for budget in budgets:
+        for budget in _with_targets(Budget.objects.filter(is_active=True), customers):
             allowance = _budget_allowance(budget, terms.get(budget.pk, ()))
             by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(allowance)
-        for limit in RateLimit.objects.filter(is_active=True).select_related(
-            "customer",
-            "team",
-            "project",
-            "developer",
-            "virtual_key",
-            "provider_access__virtual_key",
-            "provider_access__provider",
-        ):
+        for limit in _with_targets(RateLimit.objects.filter(is_active=True), customers):
             by_target[limit.scope, getattr(limit, f"{limit.scope}_id")].append(_rate_allowance(limit))
         projects = {
             project.pk: (
@@ -128,7 +117,7 @@ def load(now: datetime) -> Snapshot:
             directories[project.customer_id] += [(pattern, ref) for pattern in project.directories]
         return Snapshot(
             version=version,
-            secrets=_secrets(by_target, {pk: ref for pk, (_, ref) in projects.items()}),
+            secrets=grants.read(by_target, {pk: ref for pk, (_, ref) in projects.items()}),
             providers=_providers(),
             projects={(project.customer_id, project.name.lower()): ref for project, ref in projects.values()},
             directories={customer: tuple(patterns) for customer, patterns in directories.items()},
@@ -142,75 +131,42 @@ def applicable(allowances: Iterable[Allowance], model: str) -> list[Allowance]:
     return [allowance for allowance in allowances if not allowance.models or matches(allowance.models, model)]
 
 
-def _secrets(
-    by_target: Mapping[tuple[str, int], list[Allowance]], projects: Mapping[int, ProjectRef]
-) -> dict[str, SecretGrant]:
-    accesses: dict[int, list[Access]] = defaultdict(list)
-    for row in ProviderAccess.objects.all():
-        accesses[row.virtual_key_id].append(
-            Access(
-                row.pk,
-                row.provider_id,
-                tuple(row.model_patterns),
-                row.weight,
-                tuple(by_target.get(("provider_access", row.pk), ())),
-            )
-        )
-    grants = {
-        key.pk: _grant(key, tuple(accesses.get(key.pk, ())), by_target, projects)
-        for key in VirtualKey.objects.select_related("team__customer", "developer").iterator(chunk_size=5000)
-    }
-    # A key issued between the two reads raised the version: the next load has it.
-    return {
-        secret.public_id: SecretGrant(secret.digest, grants[secret.virtual_key_id], secret.valid_until)
-        for secret in KeySecret.objects.iterator(chunk_size=5000)
-        if secret.virtual_key_id in grants
-    }
+def _with_targets(rows: QuerySet[_L], customers: Mapping[int, Customer]) -> list[_L]:
+    """The rows, each with its customer and its target; those of a target that went meanwhile wait for the next load."""
+    found = list(rows.order_by("pk"))
+    targets = {scope: _named(scope, {getattr(row, f"{scope}_id") for row in found}, customers) for scope in _NAMED}
+    complete = []
+    for row in found:
+        target = targets[row.scope].get(getattr(row, f"{row.scope}_id"))
+        if target is not None and row.customer_id in customers:
+            row.customer = customers[row.customer_id]
+            setattr(row, row.scope, target)
+            complete.append(row)
+    return complete
 
 
-def _grant(
-    key: VirtualKey,
-    accesses: tuple[Access, ...],
-    by_target: Mapping[tuple[str, int], list[Allowance]],
-    projects: Mapping[int, ProjectRef],
-) -> Grant:
-    team, customer, developer = key.team, key.team.customer, key.developer
-    targets = [
-        ("customer", customer.pk),
-        ("team", team.pk),
-        ("developer", key.developer_id or 0),
-        ("virtual_key", key.pk),
-    ]
-    return Grant(
-        key_id=key.pk,
-        key_name=key.name,
-        customer_id=customer.pk,
-        customer_name=customer.name,
-        team_id=team.pk,
-        team_name=team.name,
-        developer_id=key.developer_id,
-        developer_name=developer.email if developer else "",
-        project=projects.get(key.project_id) if key.project_id else None,
-        models=tuple(key.model_patterns),
-        networks=parse_networks(key.allowed_ips),
-        accesses=accesses,
-        allowances=tuple(allowance for target in targets for allowance in by_target.get(target, ())),
-        expires_at=key.expires_at,
-        revoked_at=key.revoked_at,
-        inactive=_inactive(key),
-        refuse_unpriced=customer.unpriced_policy == Customer.UnpricedPolicy.REFUSE,
-        contact=customer.contact,
-    )
+_NAMED: dict[str, QuerySet[Any]] = {
+    "customer": Customer.objects.none(),
+    "team": Team.objects.only("name", "customer"),
+    "project": Project.objects.only("name", "customer"),
+    "developer": Developer.objects.only("name", "email"),
+    "virtual_key": VirtualKey.objects.only("name"),
+    "provider_access": ProviderAccess.objects.select_related("virtual_key", "provider").only(
+        "virtual_key__name", "provider__name"
+    ),
+}
+"""By scope: as much of the targets as their names need."""
 
 
-def _inactive(key: VirtualKey) -> str:
-    if not key.team.customer.is_active:
-        return f"customer {key.team.customer.name}"
-    if not key.team.is_active:
-        return f"team {key.team.name}"
-    if key.developer and not key.developer.is_active:
-        return f"developer {key.developer}"
-    return ""
+def _named(scope: str, ids: set[int | None], customers: Mapping[int, Customer]) -> Mapping[int, Any]:
+    if scope == "customer":
+        return customers
+    targets: dict[int, Any] = _NAMED[scope].in_bulk([pk for pk in ids if pk is not None])
+    if scope in {"team", "project"}:
+        targets = {pk: target for pk, target in targets.items() if target.customer_id in customers}
+        for target in targets.values():
+            target.customer = customers[target.customer_id]
+    return targets
 
 
 def _providers() -> dict[int, ProviderConfig]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ValidationError
 
-from governance import snapshot
+from governance import grants, snapshot
 from governance.models import Customer, KeySecret, Provider, ProviderCredential, Team, VirtualKey
 from governance.services import providers
 
@@ -47,14 +47,14 @@ def test_a_key_issued_while_the_configuration_is_read_waits_for_the_next_load(mo
     team = Team.objects.create(customer=Customer.objects.create(name="Acme"), name="Core")
     first = VirtualKey.objects.create(team=team, name="first")
     KeySecret.objects.create(virtual_key=first, public_id="A" * 8, digest="d")
-    grant = snapshot._grant
+    grant = grants._grant
 
     def then_another_is_issued(*arguments: Any) -> Any:
         late = VirtualKey.objects.create(team=team, name="late")
         KeySecret.objects.create(virtual_key=late, public_id="B" * 8, digest="d")
         return grant(*arguments)
 
-    monkeypatch.setattr(snapshot, "_grant", then_another_is_issued)
+    monkeypatch.setattr(grants, "_grant", then_another_is_issued)
     assert set(snapshot.load(NOW).secrets) == {"A" * 8}
     monkeypatch.undo()
     assert set(snapshot.load(NOW).secrets) == {"A" * 8, "B" * 8}
