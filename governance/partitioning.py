@@ -2,7 +2,7 @@
 
 Every row is copied inside the migration's transaction, counted, and only then is the old table dropped: it takes room
 for both, and nobody reads or writes the table meanwhile (gateways keep what they cannot write, and write it after).
-Measured with 600,000 rows: see `docs/deployment.md`.
+Measured with 600,000 rows on two cores: the ledger 13 s, the log 24 s.
 """
 
 from __future__ import annotations
