@@ -377,7 +377,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
 @admin.register(AlertDelivery)
 class AlertDeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["time", "alert_cell", "to", "state", "num_attempts", "answer", "when", "last_error"]
+    list_display = ["time", "alert_cell", "to", "outcome", "when", "error"]
     list_display_links = ["time"]
     list_filter = [
         ("status", ChoicesDropdownFilter),
@@ -415,6 +415,16 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     @display(description="To")
     def to(self, row: AlertDelivery) -> SafeString:
         return format_html('<div>{}</div><div class="cmp-note">{}</div>', row.name, row.get_kind_display())
+
+    @display(description="Status")
+    def outcome(self, row: AlertDelivery) -> SafeString:
+        tries = f"{row.attempts} {'try' if row.attempts == 1 else 'tries'}"
+        answer = f", answer {row.response_status}" if row.response_status else ""
+        return format_html('<div>{}</div><div class="cmp-note">{}{}</div>', self.state(row), tries, answer)
+
+    @display(description="Last error")
+    def error(self, row: AlertDelivery) -> str:
+        return row.last_error or money.DASH
 
     @display(description="Status")
     def state(self, row: AlertDelivery) -> SafeString:
