@@ -43,6 +43,7 @@ ROLES: dict[str, set[str]] = {
     | _can(_EVERYTHING, [*_TENANTS, *_LIMITS, "provider", "providercredential", "provideraccess", "membership"])
     | _can(["view", "add", "change"], ["virtualkey", "price", "priceproposal"])
     | _can(["view"], ["auditentry", "ledgerentry"])
+    | _can(["view", "release"], ["gatewayprocess"])
     | _can(["view", "add"], ["logexport"], "observability")
     | _can(["view", "add", "change"], ["user"], "auth")
     | _can(["view"], ["group"], "auth")
@@ -57,7 +58,7 @@ ROLES: dict[str, set[str]] = {
     "Finance": _READ_USAGE
     | _can(["add", "change", "delete"], ["budget"])
     | _can(["view", "add", "change"], ["price"])
-    | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider"])
+    | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider", "gatewayprocess"])
     | _can(["view", "add"], ["logexport"], "observability")
     | _ALERTS
     | _RAISES
@@ -71,6 +72,7 @@ ROLES: dict[str, set[str]] = {
     | _RAISES,
     "Developer": set(),
     "Auditor": _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey", "provider", "provideraccess", "membership"])
+    | _can(["view"], ["gatewayprocess"])
     | _can(["view"], [*_PRICING, "priceproposal", "ledgerentry", "auditentry", "raise"])
     | _can(["view"], ["alert", "alertchannel", "alertdelivery"])
     | _can(["view"], _REPORTS)

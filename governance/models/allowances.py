@@ -28,6 +28,7 @@ class GatewayProcess(models.Model):
     class Meta:
         verbose_name_plural = "gateway processes"
         ordering = ["-started_at"]
+        permissions = [("release_gatewayprocess", "Can release what a silent gateway process holds")]
 
     def __str__(self) -> str:
         return f"{self.host} process {self.pid}"

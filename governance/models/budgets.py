@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
@@ -192,6 +193,36 @@ class Budget(ScopedLimit):
         narrowed = f" ({', '.join(self.model_patterns)})" if self.model_patterns else ""
         return f"{self.target} {period}{narrowed}"
 
+    def clean(self) -> None:
+        problems = _ladder_problems(self)
+        if self.carry_over and (self.rolling or self.period == self.Period.LIFETIME):
+            kind = "rolling" if self.rolling else "lifetime"
+            problems["carry_over"] = f"A {kind} budget has no next period that anything could be carried into."
+        if problems:
+            raise ValidationError(problems)
+
+
+def _ladder_problems(budget: Budget) -> dict[str, str]:
+    """What is wrong with the steps on the way to the limit, by field."""
+    problems: dict[str, str] = {}
+    if budget.downgrade_at is not None and not budget.downgrade:
+        problems["downgrade"] = "Say which model takes the place of which, or leave the percentage empty."
+    if budget.downgrade and budget.downgrade_at is None:
+        problems["downgrade_at"] = "Say from which percentage on models are replaced, or name no models."
+    # A budget that only watches never blocks: there, the limit itself may be where a step begins.
+    top = 100 if budget.enforcement == Budget.Enforcement.OBSERVE else 99
+    for name in ("downgrade_at", "throttle_at"):
+        percent = getattr(budget, name)
+        if percent is not None and not 1 <= percent <= top:
+            why = "" if top == 100 else "; at 100 the budget itself refuses"
+            problems[name] = f"Give a whole percentage from 1 to {top}{why}. Empty: never."
+    first, second = budget.downgrade_at, budget.throttle_at
+    if not problems and first and second and first >= second:
+        problems["throttle_at"] = f"Cheaper models come first, at {first} %: let it throttle from a higher one on."
+    if budget.throttle_concurrent is not None and budget.throttle_concurrent < 1:
+        problems["throttle_concurrent"] = "Let at least 1 request run; a budget with enforcement stops them all."
+    return problems
+
 
 class RateLimit(ScopedLimit):
     """At most so many requests or tokens a period, or requests at once."""
@@ -232,3 +263,9 @@ class RateLimit(ScopedLimit):
         return f"{self.target}: {self.limit:,} {self.get_unit_display().lower()}" + (
             f" per {self.per}" if self.per else ""
         )
+
+    def clean(self) -> None:
+        if self.unit == self.Unit.CONCURRENT and self.per:
+            raise ValidationError({"per": "Requests at once are counted at every moment: leave the period out."})
+        if self.unit in {self.Unit.REQUESTS, self.Unit.TOKENS} and not self.per:
+            raise ValidationError({"per": f"Say for how long: so many {self.unit} per second, minute, hour or day."})
