@@ -32,7 +32,7 @@ LOOK_SECONDS = 1.0
 """How often the figures of the other processes are read, for what people see."""
 BEAT_SECONDS = 2.0
 """Between two signs of life."""
-ANSWER_SECONDS = 1.5
+ANSWER_SECONDS = 5.0
 """After so long without an answer the database counts as away."""
 
 

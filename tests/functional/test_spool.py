@@ -113,10 +113,9 @@ def spool(product: Product) -> dict[str, Any]:
     return found
 
 
-def settle(product: Product, load: Load) -> None:
+def settle(product: Product, load: Load, alive: int = 1) -> None:
     """Wait until dead processes are replayed and everything that the provider saw is a row."""
     deadline = time.monotonic() + 40
-    alive = 1
     while (
         len([path for path in (product.folder / "data" / "spool").iterdir() if len(path.name) == 26]) > alive
         or len(load.rows()) < len(load.seen())
