@@ -54,7 +54,7 @@ class OurDay:
 
 
 def our_day(day: date) -> OurDay:
-    """Read a day. Costs about 60 µs a request."""
+    """Read a day. Costs about 0.3 ms a request (40,000 requests in 11 s on one busy core)."""
     found = OurDay()
     priced = _Pricing()
     workspaces = workspaces_by_credential()

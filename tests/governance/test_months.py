@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from threading import Event
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import connection, transaction
 from ulid import ULID
 
 from governance import months
@@ -133,8 +136,33 @@ def test_what_cannot_be_locked(acme: Customer, globex: Customer) -> None:
     assert MonthLock.objects.count() == 2
 
 
-def test_a_lock_waits_for_the_batches_under_way(acme: Customer) -> None:
-    """Its insert raises the version that each batch of charges reads under a lock."""
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_a_lock_waits_for_the_batches_under_way() -> None:
+    """Its insert raises the version that each batch of charges reads under a lock: its totals miss none of them."""
+    acme = Customer.objects.create(name="Acme", timezone="Europe/Berlin")
+    reading, locked = Event(), Event()
+
+    def post() -> None:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT version FROM governance_configurationversion WHERE id = 1 FOR SHARE")
+            reading.set()
+            assert not locked.wait(0.5), "the lock did not wait for the batch"
+            charge(acme, BERLIN_NOVEMBER, 41)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        posting = pool.submit(post)
+        assert reading.wait(10)
+        lock = lock_month(month=NOVEMBER, customer=acme, actor=None, now=NOW)
+        locked.set()
+        posting.result(10)
+    assert (lock.total_nano_usd, lock.entries) == (41, 1)
+    assert list_late_charges(now=NOW) == 0
+
+
+def test_a_lock_raises_the_version(acme: Customer) -> None:
     before = ConfigurationVersion.objects.get().version
     lock_month(month=NOVEMBER, customer=acme, actor=None, now=NOW)
     assert ConfigurationVersion.objects.get().version > before
