@@ -84,7 +84,12 @@ _NAVIGATION: list[dict[str, Any]] = [
             _rows("Price proposals", "price_check", "governance.priceproposal"),
             _rows("Customer terms", "percent", "governance.priceoverride"),
             _rows("Model mappings", "alt_route", "governance.modelalias"),
-            _page("Models without a price", "money_off", "governance_price_unpriced", "governance.view_price"),
+            {
+                "title": "Models without a price",
+                "icon": "money_off",
+                "link": reverse_lazy("unpriced_models"),
+                "permission": _can("governance.view_price"),
+            },
             _rows("Re-pricing", "history_edu", "governance.repricing"),
         ],
     },

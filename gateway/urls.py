@@ -7,6 +7,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
+from governance.admin.unpriced import unpriced
 from observability.admin.live import live_log
 
 
@@ -28,6 +29,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^v1/(?:messages|models)(?:/.*)?$", without_prefix),
     path("admin/live/", admin.site.admin_view(live_log), name="live_log"),
+    path("admin/unpriced/", admin.site.admin_view(unpriced), name="unpriced_models"),
     path("admin/", admin.site.urls),
     path("me/", include("gateway.me.urls")),
     path("api/", include("gateway.api_urls")),

@@ -115,7 +115,8 @@ class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
         if not self.errors:
-            price_rules.check_mapping(ModelAlias(**{name: values.get(name, "") for name in ("platform", "alias", "model_id", "region")}))
+            columns = ("platform", "alias", "model_id", "region")
+            price_rules.check_mapping(ModelAlias(**{name: values.get(name, "") for name in columns}))
         return values
 
 

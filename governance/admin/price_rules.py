@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
@@ -21,6 +22,7 @@ from governance.catalog import price_book
 from governance.models import ModelAlias, PriceOverride
 from governance.pricing_source import CLASSES
 from governance.services import price_rules
+from governance.templatetags import money
 
 
 @admin.register(PriceOverride)
@@ -41,7 +43,11 @@ class PriceOverrideAdmin(VisibleAdmin):
         (
             "Or fixed rates, USD per million tokens",
             {
-                "fields": [tuple(f"rate_{name}" for name in CLASSES)],
+                "fields": [
+                    ("rate_input", "rate_output"),
+                    ("rate_cache_read",),
+                    ("rate_cache_write_5m", "rate_cache_write_1h"),
+                ],
                 "description": "A class left empty keeps the list's rate. Factors (fast, us, batch) still apply.",
             },
         ),
@@ -104,7 +110,9 @@ class PriceOverrideAdmin(VisibleAdmin):
             return format_html(
                 '{}<div class="cmp-note">{}</div>', row.terms, "discount" if row.percent < 0 else "markup"
             )
-        rates = ((name.replace("_", " "), row.rates[name]) for name in CLASSES if name in row.rates)
+        rates = (
+            (name.replace("_", " "), money.rate(Decimal(str(row.rates[name])))) for name in CLASSES if name in row.rates
+        )
         return format_html_join("", '<div class="cmp-line">{} {} $ / 1M</div>', rates)
 
     @display(description="Models")

@@ -22,7 +22,6 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import ReadOnlyAdmin, VisibleAdmin
 from governance.admin.price_forms import DecideForm, PriceForm
-from governance.admin.unpriced import unpriced
 from governance.models import LedgerEntry, Price, PriceProposal
 from governance.pricing_source import CLASSES
 from governance.querysets import scope_filter
@@ -59,10 +58,6 @@ class PriceAdmin(VisibleAdmin):
         ("Besides tokens", {"fields": ["web_search", ("context_tokens", "max_output_tokens")]}),
         ("Where it comes from", {"fields": ["source", "version"]}),
     ]
-
-    def get_urls(self) -> list[URLPattern]:
-        page = self.admin_site.admin_view(unpriced)
-        return [path("unpriced/", page, name="governance_price_unpriced"), *super().get_urls()]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None:

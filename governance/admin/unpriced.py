@@ -20,7 +20,7 @@ CHOICES = (7, 30, 90)
 
 
 def unpriced(request: HttpRequest) -> TemplateResponse:
-    """`/admin/governance/price/unpriced/`. Wrap it in `admin_view`."""
+    """`/admin/unpriced/`. Wrap it in `admin_view`."""
     if not request.user.has_perm("governance.view_price"):
         raise PermissionDenied
     given = request.GET.get("days", "")
@@ -31,7 +31,6 @@ def unpriced(request: HttpRequest) -> TemplateResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Models without a price",
-        "opts": Price._meta,
         "unpriced": [(gap, _has_price(book, gap.model), _links(gap)) for gap in gaps],
         "charged": sum(gap.charged_nano_usd for gap in gaps),
         "free": zero_cost_models(now - timedelta(days=days), user=request.user),

@@ -60,6 +60,8 @@ class Migration(migrations.Migration):
                 ('requested_by', models.ForeignKey(editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
+                'verbose_name': 're-pricing',
+                'verbose_name_plural': 're-pricings',
                 'ordering': ['-pk'],
                 'permissions': [('decide_repricing', 'Can approve and reject re-pricing')],
             },
@@ -102,6 +104,8 @@ class Migration(migrations.Migration):
                 ('customer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='price_overrides', to='governance.customer')),
             ],
             options={
+                'verbose_name': "customer's terms",
+                'verbose_name_plural': "customers' terms",
                 'ordering': ['customer', '-effective_from', '-pk'],
                 'constraints': [models.CheckConstraint(condition=models.Q(('effective_to__isnull', True), ('effective_to__gte', models.F('effective_from')), _connector='OR'), name='price_override_range', violation_error_message='The end must not lie before the start.'), models.CheckConstraint(condition=models.Q(models.Q(('percent__isnull', False), ('rates', {})), models.Q(('percent__isnull', True), models.Q(('rates', {}), _negated=True)), _connector='OR'), name='price_override_one_kind', violation_error_message='Give either a percentage or fixed rates, not both and not neither.'), models.CheckConstraint(condition=models.Q(('percent__isnull', True), models.Q(('percent__gt', -100), ('percent__lte', 1000)), _connector='OR'), name='price_override_percent', violation_error_message='A percentage lies above -100 and is at most 1000: nothing is free.')],
             },

@@ -51,6 +51,8 @@ class PriceOverride(models.Model):
 
     class Meta:
         ordering = ["customer", "-effective_from", "-pk"]
+        verbose_name = "customer's terms"
+        verbose_name_plural = "customers' terms"
         constraints = [
             models.CheckConstraint(
                 condition=Q(effective_to__isnull=True) | Q(effective_to__gte=F("effective_from")),

@@ -56,6 +56,8 @@ class Repricing(models.Model):
 
     class Meta:
         ordering = ["-pk"]
+        verbose_name = "re-pricing"
+        verbose_name_plural = "re-pricings"
         permissions = [("decide_repricing", "Can approve and reject re-pricing")]
         constraints = [
             models.CheckConstraint(

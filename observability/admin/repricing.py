@@ -191,8 +191,11 @@ class RepricingAdmin(VisibleAdmin):
     # --- the list ---------------------------------------------------------------------------------------------
     @display(description="Period (UTC)", ordering="starts_at")
     def period(self, row: Repricing) -> SafeString:
-        span = f"{row.starts_at:%Y-%m-%d %H:%M} to {row.ends_at:%Y-%m-%d %H:%M}"
-        return format_html('{}<div class="cmp-note cmp-change">{}</div>', span, row.reason)
+        begin, end = f"{row.starts_at:%Y-%m-%d %H:%M}", f"{row.ends_at:%Y-%m-%d %H:%M}"
+        lines = (
+            '<div class="cmp-line">{} to</div><div class="cmp-line">{}</div><div class="cmp-note cmp-change">{}</div>'
+        )
+        return format_html(lines, begin, end, row.reason)
 
     @display(description="Customer")
     def whose(self, row: Repricing) -> SafeString:
@@ -223,5 +226,6 @@ class RepricingAdmin(VisibleAdmin):
 
     @display(description="Asked by", ordering="created_at")
     def asked(self, row: Repricing) -> SafeString:
-        by = f"decided by {row.decided_by}" if row.decided_by else ""
-        return format_html('{}<div class="cmp-note">{}</div>', f"{row.requested_by}, {row.created_at:%Y-%m-%d}", by)
+        decided = f", decided by {row.decided_by}" if row.decided_by else ""
+        note = f"{row.created_at:%Y-%m-%d}{decided}"
+        return format_html('{}<div class="cmp-note">{}</div>', row.requested_by, note)

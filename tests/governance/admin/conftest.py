@@ -16,11 +16,14 @@ from governance.models import (
     Budget,
     Customer,
     Developer,
+    ModelAlias,
     Price,
+    PriceOverride,
     PriceProposal,
     Project,
     Provider,
     RateLimit,
+    Repricing,
     Team,
     VirtualKey,
 )
@@ -128,4 +131,11 @@ def installation(db: None) -> dict[str, object]:
     Request.objects.create(id=str(ULID()), started_at=morning, finished_at=morning, status="success", http_status=200)
     HourlyUsage.objects.create(hour=morning, status="success", requests=1)
     LogExport.objects.create(starts_at=morning, ends_at=noon)
+    payer = Customer.objects.create(name="Payer")
+    PriceOverride.objects.create(customer=payer, percent="-10", effective_from=morning)
+    ModelAlias.objects.create(alias="arn:aws:bedrock:x:1:application-inference-profile/y", model_id="claude-test")
+    Repricing.objects.create(
+        customer=payer, starts_at=morning, ends_at=noon, reason="contract",
+        requested_by=User.objects.create_user("asker"),
+    )  # fmt: skip
     return {"provider": provider, "credential": credential, "price": price, "proposal": proposal}

@@ -11,7 +11,7 @@ from tests.governance.api.world import client_for, user_with
 
 READS = {
     "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "prices",
-    "price-proposals", "audit", "requests", "exports", "raises",
+    "price-proposals", "price-overrides", "model-aliases", "repricings", "audit", "requests", "exports", "raises",
 }  # fmt: skip
 RECONCILIATION = {"reconciliation-days", "reconciliation-exceptions", "report-imports", "month-locks"}
 READS |= RECONCILIATION
