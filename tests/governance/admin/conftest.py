@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
+from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from ulid import ULID
 
@@ -22,6 +23,7 @@ from governance.models import (
     PriceProposal,
     Project,
     Provider,
+    Raise,
     RateLimit,
     Repricing,
     Team,
@@ -58,6 +60,10 @@ def make_tenant(name: str) -> Tenant:
     )
     key, secret = keys.issue_key(team=team, name=f"{name}-laptop", developer=developer, project=project, actor=None)
     budget = budgets.create_budget(target=team, limit_nano_usd=100 * 10**9, name=f"{name} budget", actor=None)
+    Raise.objects.create(
+        budget=budget, budget_name=str(budget), customer=customer, team=team, amount_nano_usd=10**9, reason="a test",
+        requester_name="somebody", starts_at=timezone.now(), ends_at=timezone.now() + timedelta(days=1),
+    )  # fmt: skip
     rate_limit = budgets.create_rate_limit(target=key, unit="requests", limit=60, per="minute", actor=None)
     return Tenant(customer, team, project, developer, key, secret, budget, rate_limit)
 

@@ -125,7 +125,7 @@ def test_a_save_is_one_audit_entry_with_old_and_new(root: Client, acme: Tenant) 
     url = page(Customer, "change", acme.customer.pk)
     form = {
         "name": "Acme Corp", "contact": "", "is_active": "on", "timezone": "UTC", "currency_display": "USD",
-        "content_policy": "off", "unpriced_policy": "charge",
+        "content_policy": "off", "unpriced_policy": "charge", "emergency_reserve_nano_usd": "0",
         "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0",
     }  # fmt: skip
     before = AuditEntry.objects.count()
