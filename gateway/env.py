@@ -355,6 +355,8 @@ def read(environ: Mapping[str, str]) -> dict[str, Any]:
             values[setting.name] = setting.default if raw is None else setting.parse(raw)
         except ValueError as error:
             wrong.append(f"{setting.name} {error}.")
+    if not wrong and values["COMPTROLLER_SPOOL_MAX_BYTES"] < 2 * values["COMPTROLLER_SPOOL_SEGMENT_BYTES"]:
+        wrong.append("COMPTROLLER_SPOOL_MAX_BYTES must be at least twice COMPTROLLER_SPOOL_SEGMENT_BYTES.")
     if wrong:
         raise SettingsError("\n".join(wrong))
     values["COMPTROLLER_DATA_DIR"] = Path(values["COMPTROLLER_DATA_DIR"]).expanduser().resolve()

@@ -32,6 +32,9 @@ def read(tmp_path: Path, **environ: str) -> dict[str, Any]:
             "has a host or port that cannot be read; write postgresql://user:password@host:5432/name.",
         ),
         ("DATABASE_URL", "postgresql://u:p@h", "names no database; write postgresql://user:password@host:5432/name."),
+        ("COMPTROLLER_SPOOL_WHEN_FULL", "stop", "must be refuse or continue, not 'stop'."),
+        ("COMPTROLLER_SPOOL_MAX_BYTES", "1000000", "must be at least twice COMPTROLLER_SPOOL_SEGMENT_BYTES."),
+        ("COMPTROLLER_SPOOL_SEGMENT_BYTES", "1", "must lie between 65536 and 1073741824, not 1."),
         ("REDIS_URL", "http://h", "must start with redis://, rediss:// or unix://."),
         ("CELERY_BROKER_URL", "sqs://", "must start with redis://, rediss://, amqp://, amqps:// or be filesystem://."),
         (
