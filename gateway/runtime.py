@@ -174,7 +174,7 @@ class Gateway:
         try:
             version = await self._read(snapshot.current_version)
             if version != self.snapshot.version:
-                fresh = await self._read(lambda: snapshot.load(datetime.now(UTC)))
+                fresh = await self._read(_load)
                 self.book.configure(fresh.allowances)
                 self.snapshot, self.proven = fresh, {}
                 self._rejected.clear()
@@ -238,6 +238,15 @@ class Gateway:
         if not self.snapshot.providers:
             return Check(False, "no active provider", required=False)
         return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
+
+
+def _load() -> Snapshot:
+    """Read the configuration; the collector would walk through what is being built again and again."""
+    gc.disable()
+    try:
+        return snapshot.load(datetime.now(UTC))
+    finally:
+        gc.enable()
 
 
 def _recover_leases(owner: str) -> None:

@@ -138,11 +138,11 @@ def _read(version: int) -> Watched:
     terms = raises.in_force(None, datetime.now(UTC))
     budgets = [
         of_budget(budget, tuple(terms.get(budget.pk, ())))
-        for budget in Budget.objects.filter(is_active=True).select_related("customer").iterator(chunk_size=5000)
+        for budget in Budget.objects.filter(is_active=True).select_related("customer")
     ]
     limits = [
         WatchedLimit(row.pk, row.unit, definition(row), row.limit, row.enforcement == Budget.Enforcement.HARD)
-        for row in RateLimit.objects.filter(is_active=True).iterator(chunk_size=5000)
+        for row in RateLimit.objects.filter(is_active=True)
     ]
     by_target: dict[tuple[str, int], list[WatchedBudget]] = defaultdict(list)
     for budget in budgets:
