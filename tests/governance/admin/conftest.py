@@ -14,6 +14,9 @@ from ulid import ULID
 
 from governance.domain.keys import Secret
 from governance.models import (
+    Alert,
+    AlertChannel,
+    AlertDelivery,
     Budget,
     Customer,
     Developer,
@@ -144,4 +147,10 @@ def installation(db: None) -> dict[str, object]:
         customer=payer, starts_at=morning, ends_at=noon, reason="contract",
         requested_by=User.objects.create_user("asker"),
     )  # fmt: skip
+    channel = AlertChannel.objects.create(name="ops", emails=["ops@payer.test"])
+    alert = Alert.objects.create(
+        key="a", kind="unpriced", created_at=noon, customer=payer, customer_name="Payer", model="claude-test",
+        period_start=morning, requests=1, tokens=5, spent_nano_usd=1,
+    )  # fmt: skip
+    AlertDelivery.objects.create(alert=alert, channel=channel, kind="email", destination="ops@payer.test", created_at=noon)
     return {"provider": provider, "credential": credential, "price": price, "proposal": proposal}
