@@ -152,5 +152,7 @@ def installation(db: None) -> dict[str, object]:
         key="a", kind="unpriced", created_at=noon, customer=payer, customer_name="Payer", model="claude-test",
         period_start=morning, requests=1, tokens=5, spent_nano_usd=1,
     )  # fmt: skip
-    AlertDelivery.objects.create(alert=alert, channel=channel, kind="email", destination="ops@payer.test", created_at=noon)
+    AlertDelivery.objects.create(
+        alert=alert, channel=channel, kind="email", destination="ops@payer.test", created_at=noon
+    )
     return {"provider": provider, "credential": credential, "price": price, "proposal": proposal}
