@@ -349,6 +349,11 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
 def _rate_answer(cause: Exhausted) -> Answer:
     allowance = cause.allowance
     unit = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens"}.get(allowance.unit)
+    if not cause.limit:
+        # No moment brings room: a client that waited would only come again in vain.
+        what = f"{unit} per {_seconds(allowance.seconds)}" if unit else "requests at once"
+        message = f"The limit of {_scope(allowance)} is 0 {what}: it lets none through until it is raised."
+        return Answer(429, "rate_limit_error", message, NO_RETRY)
     if unit is None:
         message = f"At most {cause.limit:,} requests of {_scope(allowance)} may run at once. Wait for one to end."
     else:

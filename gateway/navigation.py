@@ -105,6 +105,7 @@ _NAVIGATION: list[dict[str, Any]] = [
         "items": [
             _rows("Users", "manage_accounts", "auth.user"),
             _rows("Roles", "badge", "auth.group"),
+            _rows("Gateway processes", "memory", "governance.gatewayprocess"),
             _rows("Schedules", "schedule", "django_celery_beat.periodictask"),
         ],
     },

@@ -7,6 +7,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
+from governance.admin.pickers import Picker
 from governance.admin.unpriced import unpriced
 from observability.admin.live import live_log
 
@@ -30,6 +31,7 @@ urlpatterns = [
     re_path(r"^v1/(?:messages|models)(?:/.*)?$", without_prefix),
     path("admin/live/", admin.site.admin_view(live_log), name="live_log"),
     path("admin/unpriced/", admin.site.admin_view(unpriced), name="unpriced_models"),
+    path("admin/autocomplete/", admin.site.admin_view(Picker.as_view(admin_site=admin.site))),
     path("admin/", admin.site.urls),
     path("me/", include("gateway.me.urls")),
     path("api/", include("gateway.api_urls")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +13,17 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from governance import leases
 from governance.alerts import deliver, evaluate, raises
 from governance.price_download import fetch
 from governance.pricing_source import PriceSourceError, read
+from governance.services import processes
 from governance.services.prices import AutoApproval, propose
 
 logger = logging.getLogger(__name__)
+
+SILENT_LIMITS = timedelta(minutes=2)
+"""What a process holds of limits (not of money) goes back after so long without a sign of life."""
 
 
 @shared_task(name="governance.tasks.refresh_prices")
@@ -54,3 +60,14 @@ def evaluate_alerts() -> dict[str, int]:
 def deliver_alerts() -> dict[str, int]:
     """Send the messages that are due; gives how many were sent, failed, and wait for another try."""
     return asdict(deliver.deliver())
+
+
+@shared_task(name="governance.tasks.tend_allowances")
+def tend_allowances() -> dict[str, int]:
+    """Give back what silent processes hold of limits, and forget windows and processes of long ago; gives counts."""
+    now = timezone.now()
+    return {
+        "released": leases.release_silent_limits(SILENT_LIMITS),
+        "windows": leases.forget_old(now),
+        "processes": processes.forget_ended(now),
+    }

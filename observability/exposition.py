@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from governance.models import Budget
 from governance.selectors import budget_statuses
+from observability.processes import PROCESSES
 from observability.reconciliation.drift import DRIFT
 
 BUDGET_CACHE_S = 15.0
@@ -71,6 +72,7 @@ def render() -> bytes:
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     registry.register(BUDGETS)
     registry.register(DRIFT)
+    registry.register(PROCESSES)
     return generate_latest(registry)
 
 
@@ -104,3 +106,4 @@ def _read() -> list[Figure]:
 BUDGETS = BudgetCollector()
 REGISTRY.register(BUDGETS)
 REGISTRY.register(DRIFT)
+REGISTRY.register(PROCESSES)

@@ -34,6 +34,12 @@ SCHEDULES: tuple[Schedule, ...] = (
         every_minutes=1,
     ),
     Schedule(
+        "Tend allowances",
+        "governance.tasks.tend_allowances",
+        "Gives back what silent gateway processes hold of limits (never of money); forgets old windows and processes.",
+        every_minutes=2,
+    ),
+    Schedule(
         "Run re-pricings",
         "observability.tasks.run_repricings",
         "Previews that people asked for, and the adjustments of approved ones.",

@@ -41,10 +41,42 @@ class PercentagesField(LinesField):
             raise forms.ValidationError("Give whole percentages, for example 50, 80, 95, 100.") from None
 
 
+class PairsField(LinesField):
+    """Pairs of models, one a line: `claude-opus-* -> claude-sonnet-5-5`. Inside it is a mapping, in that order."""
+
+    separators = r"\n"
+    arrow = re.compile(r"\s*(?:->|→|=)\s*")
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{old} -> {new}" for old, new in value.items()) if isinstance(value, dict) else value
+
+    def to_python(self, value: Any) -> Any:
+        pairs: dict[str, str] = {}
+        for line in super().to_python(value):
+            parts = self.arrow.split(line)
+            if len(parts) != 2 or not all(parts):
+                raise forms.ValidationError(f"“{line}” is no pair. Write claude-opus-* -> claude-sonnet-5-5.")
+            if parts[0] in pairs:
+                raise forms.ValidationError(f"{parts[0]} is named twice. Keep one of the lines.")
+            pairs[parts[0]] = parts[1]
+        return pairs
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return list((initial or {}).items()) != list(self.to_python(data).items())
+        except forms.ValidationError:
+            return True
+
+
 LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
     "model_patterns": (LinesField, "One model id or pattern a line, for example claude-opus-*; empty means every one."),
     "allowed_ips": (LinesField, "One IP address or network a line, for example 10.0.0.0/8; empty allows every one."),
     "directories": (LinesField, "One pattern a line, for example */billing/*; the project's own name always counts."),
     "alerts": (PercentagesField, "Percentages of the limit at which to tell, for example 50, 80, 95, 100."),
+    "downgrade": (
+        PairsField,
+        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits counts; a key that may not use the "
+        "cheaper model keeps the one it asked for.",
+    ),
 }
-"""Columns that hold a JSON list, with the field that edits each and what it says under it."""
+"""Columns that hold a JSON list or mapping, with the field that edits each and what it says under it."""

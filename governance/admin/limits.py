@@ -14,11 +14,13 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from governance.admin import cells
+from governance.admin import cells, pickers
 from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
 from governance.admin.budget_tree import arrange
+from governance.admin.budget_windows import windows_panel
 from governance.admin.raises import raises_panel
 from governance.domain.access import matches
+from governance.domain.model_ids import candidates, normalise
 from governance.models import Budget, Customer, Price, RateLimit, ScopedLimit
 from governance.selectors import BudgetStatus, budget_status, budget_statuses
 from governance.services import raises
@@ -26,8 +28,8 @@ from governance.templatetags import money
 
 TARGETS = [scope.value for scope in ScopedLimit.Scope]
 _RELATED = [
-    "customer", "team__customer", "project__customer", "developer", "virtual_key",
-    "provider_access__virtual_key", "provider_access__provider",
+    "customer", "team__customer", "project__customer", "developer", "virtual_key__team__customer",
+    "provider_access__virtual_key__team__customer", "provider_access__provider",
 ]  # fmt: skip
 
 
@@ -39,6 +41,11 @@ class ScopedLimitForm(forms.ModelForm):  # type: ignore[type-arg]
         for name in TARGETS:
             if name in self.fields:
                 self.fields[name].required = False
+        for name, label in pickers.LABELS.items():
+            if name in self.fields:
+                choices: Any = self.fields[name]
+                choices.label_from_instance = label
+                choices.queryset = choices.queryset.select_related(*pickers.RELATED[name])
 
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
@@ -78,15 +85,26 @@ class ScopedLimitAdmin(VisibleAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        known = set(Price.objects.values_list("model_id", flat=True)) if obj.model_patterns else set()
-        idle = [pattern for pattern in obj.model_patterns if not any(matches((pattern,), model) for model in known)]
+        pairs: dict[str, str] = getattr(obj, "downgrade", {})
+        if not (obj.model_patterns or pairs):
+            return
+        known = set(Price.objects.values_list("model_id", flat=True))
+        named = dict.fromkeys([*obj.model_patterns, *pairs])
+        idle = [pattern for pattern in named if not any(matches((pattern,), model) for model in known)]
         if idle:
             told = f"No model in the price list fits {', '.join(idle)}: is it the id that requests name?"
+            self.message_user(request, told, messages.WARNING)
+        unknown = sorted({to for to in pairs.values() if not any(n in known for n, _ in candidates(normalise(to)))})
+        if unknown:
+            told = f"{', '.join(unknown)} is not in the price list: requests would be sent to a model without a price."
             self.message_user(request, told, messages.WARNING)
 
     @display(description="Limits")
     def target_link(self, row: ScopedLimit) -> str:
-        return f"{row.get_scope_display()} {row.target}"
+        return f"{row.get_scope_display()} {pickers.label(row.target)}"
+
+
+LADDER = "On the way to the limit"
 
 
 class BudgetForm(ScopedLimitForm):
@@ -128,8 +146,18 @@ class BudgetAdmin(ScopedLimitAdmin):
     ordering = ["customer__name", "pk"]
     sortable_by: list[str] = []
     _settings = [
-        ("Limit", {"fields": ["limit_nano_usd", "period", "enforcement", "is_active"]}),
+        ("Limit", {"fields": ["limit_nano_usd", "period", "enforcement", "carry_over", "is_active"]}),
         ("Alerts", {"fields": ["alerts", "owner_email", "approver_email"]}),
+        (
+            LADDER,
+            {
+                "fields": ["downgrade_at", "downgrade", "throttle_at", "throttle_concurrent"],
+                "classes": ["collapse"],
+                "description": "Optional steps before requests are refused, each from a percentage of the limit in "
+                "force on: first a cheaper model takes a dearer one's place, then few requests run at once. The answer "
+                "says in a header which model it came from.",
+            },
+        ),
         (
             "Details",
             {
@@ -143,6 +171,9 @@ class BudgetAdmin(ScopedLimitAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
+        if obj is not None and (obj.downgrade_at or obj.throttle_at):
+            # What is in use stands open.
+            fieldsets = [(title, {**part, "classes": []} if title == LADDER else part) for title, part in fieldsets]
         if obj is None or not self.has_change_permission(request, obj):
             return fieldsets
         return [
@@ -186,6 +217,7 @@ class BudgetAdmin(ScopedLimitAdmin):
             status = budget_status(budget, timezone.now())
             context |= {"status": status, "verdict": verdict(status)}
             context |= raises_panel(budget, request.user, timezone.now())
+            context |= windows_panel(status, request)
         return super().change_view(request, object_id, form_url, context)
 
     @display(description="Scope")
@@ -245,9 +277,12 @@ class BudgetAdmin(ScopedLimitAdmin):
         return cells.day(status.runs_out_at.astimezone(status.zone))
 
     @display(description="Mode")
-    def mode(self, row: Any) -> str:
+    def mode(self, row: Any) -> SafeString | str:
         status: BudgetStatus = row.page_status
-        return status.mode
+        steps = [f"cheaper from {row.downgrade_at} %"] if row.downgrade_at else []
+        steps += [f"throttled from {row.throttle_at} %"] if row.throttle_at else []
+        note = format_html('<div class="cmp-note">{}</div>', ", ".join(steps)) if steps else ""
+        return format_html("{}{}", status.mode, note)
 
     @display(description="Resets")
     def resets(self, row: Any) -> SafeString:
@@ -281,17 +316,17 @@ def verdict(status: BudgetStatus) -> str:
 
 @admin.register(RateLimit)
 class RateLimitAdmin(ScopedLimitAdmin):
-    list_display = ["target_cell", "kind", "num_limit", "unit", "per", "models", "status"]
+    list_display = ["target_cell", "kind", "num_limit", "unit", "per", "mode", "models", "status"]
     list_display_links = ["target_cell"]
     add_fieldsets = [
         ("What it limits", {"fields": ["scope", *TARGETS]}),
-        ("Limit", {"fields": ["unit", "limit", "per", "model_patterns", "is_active"]}),
+        ("Limit", {"fields": ["unit", "limit", "per", "enforcement", "model_patterns", "is_active"]}),
     ]
     fieldsets = [("What it limits", {"fields": ["target_link"]}), add_fieldsets[1]]
 
     @display(description="Limits", ordering="customer__name")
     def target_cell(self, row: RateLimit) -> str:
-        return str(row.target)
+        return pickers.label(row.target)
 
     @display(description="Scope", ordering="scope")
     def kind(self, row: RateLimit) -> str:
@@ -300,6 +335,10 @@ class RateLimitAdmin(ScopedLimitAdmin):
     @display(description="At most", ordering="limit")
     def num_limit(self, row: RateLimit) -> str:
         return f"{row.limit:,}"
+
+    @display(description="Mode", ordering="enforcement")
+    def mode(self, row: RateLimit) -> str:
+        return {"hard": "Hard", "stop": "Block", "observe": "Watch"}[row.enforcement]
 
     @display(description="Models")
     def models(self, row: RateLimit) -> str:

@@ -30,7 +30,7 @@ class TargetFilter(DropdownFilter):
             "customer", "team", "project", "developer", "virtualkey", "provideraccess", "budget", "raise", "ratelimit",
             "provider", "providercredential", "price", "priceproposal", "membership", "user", "group", "logexport",
             "monthlock", "reportimport", "reconciliationexception", "workspace", "alertchannel",
-            "alertdelivery",
+            "alertdelivery", "gatewayprocess",
         )  # fmt: skip
         return [(kind, kind) for kind in kinds]
 

@@ -89,11 +89,28 @@ class ScopedSerializer(RowSerializer):
         return values
 
 
+HELD = "Held by gateway processes for running and coming requests; returned within seconds when idle."
+
+
 class BudgetSerializer(ScopedSerializer):
-    limit_usd = UsdField(source="limit_nano_usd")
+    limit_usd = UsdField(source="limit_nano_usd", help_text="The base, as it was set.")
+    carried_usd = serializers.SerializerMethodField(help_text="What the last period left over, with `carry_over`.")
+    raised_usd = serializers.SerializerMethodField(
+        help_text="Raises and transfers in force now; below zero where more was moved away."
+    )
+    limit_in_force_usd = serializers.SerializerMethodField(
+        help_text="What counts now: limit_usd + carried_usd + raised_usd, never below zero."
+    )
     spent_usd = serializers.SerializerMethodField(help_text="Settled in the current period.")
-    held_usd = serializers.SerializerMethodField(help_text="Held by requests that are running.")
-    remaining_usd = serializers.SerializerMethodField(help_text="Limit less spent and held; never below zero.")
+    held_usd = serializers.SerializerMethodField(help_text=HELD)
+    remaining_usd = serializers.SerializerMethodField(
+        help_text="The limit in force less spent and held; never below zero."
+    )
+    downgrade = serializers.DictField(
+        child=serializers.CharField(max_length=200), required=False,
+        help_text='Which model takes the place of which from `downgrade_at` percent on: '
+        '{"claude-opus-*": "claude-sonnet-5-5"}.',
+    )  # fmt: skip
     period_start = serializers.SerializerMethodField()
     period_end = serializers.SerializerMethodField(help_text="null where the period never ends.")
     state = serializers.SerializerMethodField(help_text="ok, at_risk, blocked, over or off.")
@@ -101,14 +118,24 @@ class BudgetSerializer(ScopedSerializer):
     class Meta:
         model = Budget
         fields = (
-            "id", "name", "scope", "target", "target_id", "customer", "customer_id", "limit_usd", "spent_usd",
-            "held_usd", "remaining_usd", "state", "period", "rolling", "timezone", "week_start",
-            "fiscal_start_month", "period_start", "period_end", "enforcement", "models", "alerts", "owner_email",
-            "approver_email", "is_active", "created_at",
+            "id", "name", "scope", "target", "target_id", "customer", "customer_id", "limit_usd", "carried_usd",
+            "raised_usd", "limit_in_force_usd", "spent_usd", "held_usd", "remaining_usd", "state", "period",
+            "rolling", "timezone", "week_start", "fiscal_start_month", "carry_over", "period_start", "period_end",
+            "enforcement", "models", "alerts", "owner_email", "approver_email", "downgrade_at", "downgrade",
+            "throttle_at", "throttle_concurrent", "is_active", "created_at",
         )  # fmt: skip
 
     def to_representation(self, instance: Budget) -> dict[str, Any]:
         return {**super().to_representation(instance), "name": str(instance)}
+
+    def get_carried_usd(self, budget: Budget) -> str:
+        return UsdField().to_representation(self._status(budget).in_force.carried)
+
+    def get_raised_usd(self, budget: Budget) -> str:
+        return UsdField().to_representation(self._status(budget).in_force.raised)
+
+    def get_limit_in_force_usd(self, budget: Budget) -> str:
+        return UsdField().to_representation(self._status(budget).limit)
 
     def get_spent_usd(self, budget: Budget) -> str:
         return UsdField().to_representation(self._status(budget).spent)
@@ -140,8 +167,8 @@ class RateLimitSerializer(ScopedSerializer):
     class Meta:
         model = RateLimit
         fields = (
-            "id", "scope", "target", "target_id", "customer", "customer_id", "unit", "limit", "per", "models",
-            "is_active", "created_at",
+            "id", "scope", "target", "target_id", "customer", "customer_id", "unit", "limit", "per",
+            "enforcement", "models", "is_active", "created_at",
         )  # fmt: skip
 
 
@@ -199,7 +226,9 @@ class RateLimits(_Limits):
 
     queryset = RateLimit.objects.select_related(*_TARGETS)
     serializer_class = RateLimitSerializer
-    filterset_class = filterset("RateLimitFilters", _limit_filters(**text_filters("unit")))
+    filterset_class = filterset(
+        "RateLimitFilters", _limit_filters(**text_filters("unit"), **text_filters("enforcement"))
+    )
 
     def create_row(self, values: dict[str, Any]) -> RateLimit:
         return budgets.create_rate_limit(actor=self.request.user, **values)

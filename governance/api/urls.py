@@ -11,6 +11,7 @@ from governance.api.keys import Keys
 from governance.api.limits import Budgets, RateLimits
 from governance.api.price_rules import Aliases, Overrides
 from governance.api.prices import Prices, Proposals
+from governance.api.processes import Processes
 from governance.api.providers import Credentials, Providers
 from governance.api.raises import Raises
 from governance.api.tenants import Customers, Developers, Projects, Teams
@@ -32,6 +33,7 @@ router.register("alert-channels", Channels, basename="alert-channel")
 router.register("alerts", Alerts, basename="alert")
 router.register("alert-deliveries", Deliveries, basename="alert-delivery")
 router.register("raises", Raises, basename="raise")
+router.register("processes", Processes, basename="process")
 router.register("audit", Audit, basename="audit")
 
 urlpatterns = [

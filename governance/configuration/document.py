@@ -76,6 +76,8 @@ def _decode(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
             return _refuse(problems, path, f"must be a list, not {_show(value)}.")
         (item,) = get_args(kind)
         return [_decode(item, inner, f"{path}[{index}]", problems) for index, inner in enumerate(value)]
+    if get_origin(kind) is dict:
+        return _pairs(kind, value, path, problems)
     if get_origin(kind) is Literal:
         options = get_args(kind)
         if value in options:
@@ -114,6 +116,16 @@ def _object(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     missing = [name for name in required if value.get(name) in (None, "")]
     problems += [f"{prefix}{name}: is missing." for name in missing]
     return None if missing else kind(**given)
+
+
+def _pairs(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(value, dict):
+        return _refuse(problems, path, f"must be a mapping, not {_show(value)}.")
+    of_name, of_value = get_args(kind)
+    return {
+        _decode(of_name, name, f"{path}.{name}", problems): _decode(of_value, inner, f"{path}.{name}", problems)
+        for name, inner in value.items()
+    }
 
 
 def _without_none(kind: Any) -> Any:

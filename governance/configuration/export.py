@@ -71,10 +71,16 @@ def _customer(row: Customer) -> dict[str, Any]:
         "name": row.name,
         "timezone": row.timezone,
         **_unless_default(row, "content_policy", "unpriced_policy", "contact", active="is_active"),
+        **_reserve(row),
         **_limits(row),
         "teams": [_team(team) for team in row.teams.all()],
         **_filled(developers=[_developer(person) for person in row.developers.select_related("team")]),
     }
+
+
+def _reserve(row: Customer) -> dict[str, Any]:
+    reserve = row.emergency_reserve_nano_usd
+    return {"emergency_reserve_usd": nano_to_usd(reserve)} if reserve else {}
 
 
 def _team(row: Team) -> dict[str, Any]:
@@ -147,7 +153,17 @@ def _budget(row: Budget) -> dict[str, Any]:
         **_unless_default(row, "rolling", "timezone", "fiscal_start_month", "alerts", models="model_patterns"),
         **week_start,
         "enforcement": row.enforcement,
-        **_unless_default(row, active="is_active"),
+        **_unless_default(
+            row,
+            "carry_over",
+            "owner_email",
+            "approver_email",
+            "downgrade_at",
+            "downgrade",
+            "throttle_at",
+            "throttle_concurrent",
+            active="is_active",
+        ),
     }
 
 
@@ -155,7 +171,7 @@ def _rate_limit(row: RateLimit) -> dict[str, Any]:
     return {
         row.unit: row.limit,
         **_filled(per=row.per),
-        **_unless_default(row, models="model_patterns", active="is_active"),
+        **_unless_default(row, "enforcement", models="model_patterns", active="is_active"),
     }
 
 

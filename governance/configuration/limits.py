@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from governance.configuration import schema
@@ -44,10 +45,7 @@ def _put_budget(
     label: str,
     path: str,
 ) -> None:
-    try:
-        limit = usd_to_nano(said.limit_usd)
-    except ValueError as error:
-        raise problem(f"{path}.limit_usd", f"{error}.") from None
+    limit = nano(said.limit_usd, f"{path}.limit_usd")
     new = Budget(
         **_scope(target), period=said.period, rolling=said.rolling, model_patterns=said.models, limit_nano_usd=limit
     )
@@ -62,9 +60,17 @@ def _put_budget(
             "timezone": said.timezone,
             "week_start": said.week_start and WEEK_STARTS[said.week_start],
             "fiscal_start_month": said.fiscal_start_month,
+            "carry_over": said.carry_over,
             "alerts": said.alerts,
+            "owner_email": said.owner_email,
+            "approver_email": said.approver_email,
+            "downgrade_at": said.downgrade_at or None,
+            "downgrade": said.downgrade,
+            "throttle_at": said.throttle_at or None,
+            "throttle_concurrent": said.throttle_concurrent,
             "is_active": said.active,
         },
+        emptied=[name for name in ("downgrade_at", "throttle_at") if getattr(said, name) == 0],
     )
 
 
@@ -81,15 +87,24 @@ def _put_rate_limit(
         raise problem(path, "name exactly one of requests, tokens and concurrent.")
     ((unit, limit),) = named.items()
     if (unit == RateLimit.Unit.CONCURRENT) != (said.per is None):
-        raise problem(f"{path}.per", "requests and tokens need a period; concurrent has none.")
+        sentence = "leave the period out: concurrent has none." if said.per else f"{unit} need a period."
+        raise problem(f"{path}.per", sentence)
     per = said.per or ""
     new = RateLimit(**_scope(target), unit=unit, per=per, model_patterns=said.models, limit=limit)
     writer.put(
         find(new) or new,
         label=f"rate limit of {label}, {unit}{f' per {per}' if per else ''}{_models(said.models)}",
         path=path,
-        values={"limit": limit, "is_active": said.active},
+        values={"limit": limit, "enforcement": said.enforcement, "is_active": said.active},
     )
+
+
+def nano(usd: Decimal, path: str) -> int:
+    """An amount of the file in nano-dollars. Raises ConfigurationError."""
+    try:
+        return usd_to_nano(usd)
+    except ValueError as error:
+        raise problem(path, f"{error}.") from None
 
 
 def _finder(rows: Any, target: Target, identity: Callable[[Limit], Hashable]) -> Callable[[Limit], Limit | None]:

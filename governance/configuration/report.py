@@ -14,6 +14,7 @@ _WEEK_STARTS = {0: "monday", 6: "sunday"}
 FILE_NAMES = {
     "model_patterns": "models",
     "limit_nano_usd": "limit_usd",
+    "emergency_reserve_nano_usd": "emergency_reserve_usd",
     "is_active": "active",
 }
 """Columns whose field in the file has another name."""
@@ -59,7 +60,7 @@ def _created(changes: Mapping[str, list[Any]]) -> str:
         for name, (_, new) in changes.items()
         if name not in {"name", "scope", "customer", "team", "project", "developer", "virtual_key"}
         and name not in {"provider_access", "provider", "email", "created_at", "created_by"}
-        and new not in (None, "", [], 0, True)
+        and new not in (None, "", [], {}, 0, True)
     ]
     return f": {', '.join(told)}" if told else ""
 
@@ -69,13 +70,15 @@ def _name(column: str) -> str:
 
 
 def _show(column: str, value: Any) -> str:
-    if column == "limit_nano_usd" and value is not None:
+    if column.endswith("_nano_usd") and value is not None:
         return usd_string(value)
     if column == "week_start":
         return _WEEK_STARTS.get(value, str(value))
     match value:
         case None | "" | []:
             return "(none)"
+        case dict():
+            return f"{{{', '.join(f'{name}: {inner}' for name, inner in value.items())}}}" if value else "(none)"
         case bool():
             return str(value).lower()
         case list():

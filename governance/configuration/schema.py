@@ -25,7 +25,15 @@ class Budget:
     timezone: str | None = None
     week_start: Literal["monday", "sunday"] | None = None
     fiscal_start_month: int | None = None
+    carry_over: bool | None = None
     alerts: list[int] | None = None
+    owner_email: str | None = None
+    approver_email: str | None = None
+    downgrade_at: int | None = None
+    """Percent; 0 is never, as with `throttle_at`."""
+    downgrade: dict[str, str] | None = None
+    throttle_at: int | None = None
+    throttle_concurrent: int | None = None
     active: bool | None = None
 
 
@@ -37,6 +45,7 @@ class RateLimit:
     tokens: int | None = None
     concurrent: int | None = None
     per: Literal["second", "minute", "hour", "day"] | None = None
+    enforcement: Literal["hard", "stop", "observe"] | None = None
     models: list[str] = field(default_factory=list)
     active: bool | None = None
 
@@ -113,6 +122,7 @@ class Customer(Limited):
     content_policy: Literal["off", "allow"] | None = None
     unpriced_policy: Literal["charge", "refuse"] | None = None
     contact: str | None = None
+    emergency_reserve_usd: Decimal | None = None
     active: bool | None = None
     teams: list[Team] = field(default_factory=list)
     developers: list[Developer] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from governance.configuration import schema
 from governance.configuration.errors import problem
 from governance.configuration.keys import put_key
-from governance.configuration.limits import put_limits
+from governance.configuration.limits import nano, put_limits
 from governance.configuration.writer import Writer
 from governance.models import Customer, Developer, Project, Team
 
@@ -40,6 +40,9 @@ def _put_customer(writer: Writer, said: schema.Customer, path: str) -> Customer:
             "content_policy": said.content_policy,
             "unpriced_policy": said.unpriced_policy,
             "contact": said.contact,
+            "emergency_reserve_nano_usd": None
+            if said.emergency_reserve_usd is None
+            else nano(said.emergency_reserve_usd, f"{path}.emergency_reserve_usd"),
             "is_active": said.active,
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -30,12 +30,17 @@ class Writer:
     outcome: Outcome = field(default_factory=Outcome)
     _seen: dict[tuple[str, Any], str] = field(default_factory=dict)
 
-    def put(self, row: Row, *, label: str, path: str, values: Mapping[str, Any]) -> Row:
-        """Set those of `values` that the file says (that are not None) and save where something differs."""
+    def put(self, row: Row, *, label: str, path: str, values: Mapping[str, Any], emptied: Iterable[str] = ()) -> Row:
+        """Set those of `values` that the file says (that are not None) and save where something differs.
+
+        `emptied` are the columns that the file wants to hold nothing.
+        """
         old = None if row._state.adding else copy.copy(row)
         for column, value in values.items():
             if value is not None:
                 setattr(row, column, value)
+        for column in emptied:
+            setattr(row, column, None)
         if isinstance(row, ScopedLimit):
             row.fill_tenancy()
         changes = difference(old, row)

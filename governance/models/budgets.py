@@ -245,7 +245,8 @@ class RateLimit(ScopedLimit):
         max_length=8,
         choices=Budget.Enforcement.choices,
         default=Budget.Enforcement.STOP,
-        help_text="Requests, and requests at once, are never above the limit. Tokens: what runs may finish, unless hard.",
+        help_text="Requests, and requests at once, are never above the limit. "
+        "Tokens: what runs may finish, unless hard.",
     )
 
     class Meta:
