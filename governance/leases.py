@@ -40,6 +40,8 @@ def exchange(owner: str, orders: Sequence[Order], *, processes: int, now: dateti
     with transaction.atomic():
         stamp = _clock()
         rows = allowance_rows.find([order.place for order in orders], lock=True)
+        # Under the locks: a transfer holds them while it makes sure that what it takes away is neither spent nor held.
+        known = watched.current(share=False)
         leases = allowance_rows.leases_of(owner, [row.id for row in rows.values()])
         found = [(order, rows[order.place]) for order in orders if order.place in rows]
         limits = _limits(found, known, now)

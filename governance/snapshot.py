@@ -220,6 +220,7 @@ def _budget_allowance(budget: Budget, terms: Sequence[Term]) -> Allowance:
         definition=ledger.definition(budget),
         shared=budget.scope not in {"virtual_key", "provider_access"},
         terms=f"{budget.limit_nano_usd} {budget.carry_over} {terms or ''}",
+        turns=tuple(sorted({moment for term in terms for moment in (term.starts_at, term.ends_at)})),
         ladder=_ladder(budget),
     )
 

@@ -60,6 +60,8 @@ class Allowance:
     """Whether several keys draw on it."""
     terms: str = ""
     """Changes whenever the limit in force may have: its base, a raise, carry-over."""
+    turns: tuple[datetime, ...] = ()
+    """Moments, ascending, at which a raise begins or ends: the limit in force is another one then."""
     ladder: Ladder | None = None
 
     @property

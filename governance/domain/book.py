@@ -70,6 +70,8 @@ class State:
     """Its limit may have changed: what is free goes back and is asked for anew."""
     unsure: bool = False
     """An order's outcome is unknown: the next one only asks how things stand."""
+    turns_at: datetime | None = None
+    """When the limit in force changes next by the clock alone: what is leased under it is asked for anew then."""
     retired: bool = False
     """Its allowance is gone or counts something else now."""
 
@@ -79,7 +81,7 @@ class State:
 
     def knows_no_room(self, need: int, now: datetime) -> bool:
         """Whether asking cannot help: not even with what the others might give back."""
-        if self.dry_until is None or now >= self.dry_until:
+        if self.dry_until is None or now >= self.dry_until or (self.turns_at is not None and now >= self.turns_at):
             return False
         others = 0 if self.futile_until is not None and now < self.futile_until else self.elsewhere
         return need > self.free + self.room + others
@@ -150,7 +152,10 @@ class Book:
             state.touched = now
             if (
                 allowance.enforcement is not Enforcement.OBSERVE
-                and state.leased - state.reserved - state.used - state.returning < need
+                and (
+                    state.leased - state.reserved - state.used - state.returning < need
+                    or (state.turns_at is not None and now >= state.turns_at)
+                )
                 and not (lenient and not hard)
             ):
                 if state.knows_no_room(need, now):
@@ -251,6 +256,7 @@ class Book:
                 state.limit += fresh.limit - state.allowance.limit
                 state.recall, state.dry_until = True, None
             state.allowance = fresh
+            state.turns_at = next(iter(fresh.turns), None)
 
     def orders(self, now: datetime, waiting: Sequence[Short] = (), *, closing: bool = False) -> list[Order]:
         """What to ask of the database: for those who wait, for what runs low, for what is not needed any more.
@@ -278,6 +284,7 @@ class Book:
             state.ordered = state.returning = 0
             state.unsure = state.recall = False
             self._heard(state, answer)
+            state.turns_at = next((turn for turn in state.allowance.turns if turn > now), None)
             state.room = max(0, answer.room)
             state.dry_until = now + DRY if answer.room < max(state.target(), state.asked) else None
 
@@ -375,6 +382,7 @@ class Book:
         state = self._all.get(place)
         if state is None:
             state = self._all[place] = State(allowance, window, allowance.limit)
+            state.turns_at = next(iter(allowance.turns), None)
         return state
 
     def _live(self) -> list[State]:
@@ -405,24 +413,29 @@ class Book:
             state.dry_until = state.futile_until = None
         if state.unsure:
             return Order(state.allowance, state.window)
-        least, need = needs
+        if state.turns_at is not None and now >= state.turns_at:
+            state.recall, state.dry_until = True, None
         over = state.window.ends_at is not None and now >= state.window.ends_at
         done = over or state.retired or closing
         idle = state.touched is None or now - state.touched > IDLE
         used = state.used if state.allowance.unit in {Unit.REQUESTS, Unit.TOKENS} else 0
         give = want = 0
-        free, target = state.free, state.target()
-        if not state.allowance.leased:
+        free, target, waited_for = state.free, state.target(), needs[1] > 0
+        if not state.allowance.leased or state.recall:
+            # Asked for anew under the limit of now, where somebody waits.
             give = max(0, free)
-        elif done and not need:
+        elif done and not waited_for:
             # What a retired state used is settled elsewhere; what runs still needs its part.
             give = max(0, state.leased - state.reserved - state.returning - (0 if state.retired else state.used))
-        elif (state.wanted or state.recall or idle) and not need:
+        elif (state.wanted or idle) and not waited_for:
             give = max(0, free)
-        elif free > 2 * target and not need:
+        elif free > 2 * target and not waited_for:
             give = free - target
         elif free < target / 2 and not idle and (state.dry_until is None or now >= state.dry_until):
             want = target - free
+        least, need = (max(0, amount - (free - give)) for amount in needs)
+        if not least:
+            need = 0
         if not (need or give or want or used or (state.recall and state.leased)):
             state.recall = False
             return None
@@ -463,14 +476,10 @@ class Book:
 
 
 def _needs(waiting: Sequence[Short]) -> dict[int, tuple[int, int]]:
-    """(least, all) that those who wait miss, by state; beyond what is free now."""
-    sums: dict[int, tuple[State, int, int]] = {}
+    """(least, all) that those who wait need free, by state."""
+    sums: dict[int, tuple[int, int]] = {}
     for short in waiting:
         for state, need in short.missing:
-            _, least, total = sums.get(id(state), (state, need, 0))
-            sums[id(state)] = (state, min(least, need), total + need)
-    return {
-        key: (max(0, least - state.free), max(0, total - state.free))
-        for key, (state, least, total) in sums.items()
-        if least > state.free
-    }
+            least, total = sums.get(id(state), (need, 0))
+            sums[id(state)] = (min(least, need), total + need)
+    return sums

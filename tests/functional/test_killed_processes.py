@@ -24,6 +24,7 @@ from tests.functional.fleet import Fleet
 from tests.functional.product import Product, configuration, database
 from tests.functional.test_spool import KEY, Load, agree, settle
 
+pytestmark = pytest.mark.functional
 KILLS = int(os.environ.get("COMPTROLLER_TEST_KILLS", "5"))
 OUTAGE_SECONDS = 30
 NAMES = [f"gateway-{number}" for number in range(4)]

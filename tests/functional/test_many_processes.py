@@ -15,6 +15,7 @@ import pytest
 from tests.functional.fleet import Fleet, Outcome, call, crowd
 from tests.functional.product import Product, configuration, database
 
+pytestmark = pytest.mark.functional
 PROCESSES = 8
 CLIENTS = 64
 NAMES = [f"gateway-{number}" for number in range(PROCESSES)]

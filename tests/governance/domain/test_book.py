@@ -262,6 +262,17 @@ class TestConfiguration:
         book.answered(bank.exchange("p", book.orders(NOW)), NOW)
         assert bank.windows["budget:1", MONTH, "d1"].held == 0
 
+    def test_what_is_leased_when_a_raise_ends_is_asked_for_anew(self) -> None:
+        book, bank = Book(), Bank()
+        end = NOW + timedelta(hours=1)
+        raised = replace(budget(100 * USD), turns=(end,))
+        book.release(admitted(bank.admit(book, [raised], end - timedelta(seconds=1))))
+        book.release(admitted(book.admit([raised], end - timedelta(microseconds=1), 0)))
+        assert isinstance(book.admit([raised], end, 0), Short)
+        bank.windows["budget:1", MONTH, "d1"].settled = 100 * USD  # the limit of now is reached
+        assert isinstance(bank.admit(book, [raised], end), Exhausted)
+        assert bank.windows["budget:1", MONTH, "d1"].held == 0
+
 
 class TestSlices:
     def settle_in(self, book: Book, bank: Bank, now: datetime) -> None:
