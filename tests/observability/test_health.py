@@ -12,6 +12,7 @@ import pytest
 from celery import current_app
 from django.conf import settings
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.test import AsyncClient, Client
 
 from observability import health
@@ -88,17 +89,17 @@ def test_a_check_that_hangs_or_raises(client: Client, monkeypatch: pytest.Monkey
 def test_missing_triggers_and_migrations(client: Client) -> None:
     from governance import triggers
 
+    ((_, newest),) = (leaf for leaf in MigrationLoader(connection).graph.leaf_nodes() if leaf[0] == "observability")
+    rename = "UPDATE django_migrations SET name = %s WHERE app = 'observability' AND name = %s"
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE django_migrations SET name = '0001_gone' WHERE app = 'observability' AND name = '0001_initial'"
-        )
+        cursor.execute(rename, ["gone", newest])
     triggers.remove(triggers.history_guards(connection))
     try:
         checks = states(client, 503)
     finally:
         triggers.install()
         with connection.cursor() as cursor:
-            cursor.execute("UPDATE django_migrations SET name = '0001_initial' WHERE name = '0001_gone'")
+            cursor.execute(rename, [newest, "gone"])
     assert "manage.py migrate" in checks["migrations"]["detail"]
     assert not checks["triggers"]["ok"]
     assert checks["database"]["ok"]
