@@ -88,6 +88,8 @@ class Exchange:
     attempts: list[Attempt] = field(default_factory=list)
     downgraded_from: str = ""
     """The model that was asked for, where a budget's ladder put a cheaper one in its place."""
+    steps: tuple[str, ...] = ()
+    """Keys of the budgets with a ladder that count this request as running."""
     billable: bool = True
     """False for what is free by definition (token counting)."""
     waited_seconds: float = 0.0

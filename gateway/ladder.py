@@ -66,20 +66,28 @@ def _replace_model(exchange: Exchange, model: str) -> None:
 
 
 async def _throttle(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> None:
+    """Wait for a turn, and count as running from then on: between the look and the count nothing else runs."""
     deadline = time.monotonic() + THROTTLE_SECONDS
     while (full := _full(exchange, model, allowances)) is not None:
         if time.monotonic() >= deadline or exchange.client_gone:
             raise errors.throttled(*full)
         exchange.waited_seconds += LOOK_AGAIN_SECONDS
         await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    exchange.steps = tuple(allowance.key for allowance, _, _ in _steps(exchange, model, allowances))
+    exchange.gateway.on_ladders.update(exchange.steps)
+
+
+def leave(exchange: Exchange) -> None:
+    """The request ended: the next one may run."""
+    exchange.gateway.on_ladders.subtract(exchange.steps)
+    exchange.steps = ()
 
 
 def _full(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> tuple[Allowance, Ladder, float] | None:
     """The first budget that is throttled and has as many requests running as it lets."""
-    book, now = exchange.gateway.book, exchange.record.started_at
     for allowance, ladder, share in _steps(exchange, model, allowances):
         throttled = ladder.throttle_at and share * 100 >= ladder.throttle_at
-        if throttled and book.running(allowance, now) >= ladder.throttle_concurrent:
+        if throttled and exchange.gateway.on_ladders[allowance.key] >= ladder.throttle_concurrent:
             return allowance, ladder, share
     return None
 

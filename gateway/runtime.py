@@ -11,6 +11,7 @@ import gc
 import ipaddress
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -60,6 +61,8 @@ class Gateway:
         self.proven: dict[str, SecretGrant] = {}
         """Secrets compared with their digest under this snapshot: real ones only, so as many as there are keys."""
         self.book = Book()
+        self.on_ladders: Counter[str] = Counter()
+        """How many requests run on each budget that has a ladder."""
         self.spool = Spool.configured()
         self.recorder = Recorder(
             listeners=(self._written, live.publish, metrics.observe), on_posted=(self._posted,), spool=self.spool

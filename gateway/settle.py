@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from gateway import ladder
 from gateway.exchange import Attempt, Exchange
 from gateway.wire import tokens
 from governance.domain.access import Access
@@ -183,6 +184,7 @@ def _release(exchange: Exchange, used: int) -> None:
     book, record, grant = exchange.gateway.book, exchange.record, exchange.grant
     for hold in exchange.holds:
         book.release(hold)
+    ladder.leave(exchange)
     if grant is None or not record.model or not exchange.billable:
         return
     access = _access(exchange)

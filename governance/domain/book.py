@@ -234,10 +234,6 @@ class Book:
         """When the window ends; None where it has no end of its own (lifetime, rolling)."""
         return self._state(allowance, now).window.ends_at
 
-    def running(self, allowance: Allowance, now: datetime) -> int:
-        """How many requests of this process hold something of it."""
-        return self._state(allowance, now).running
-
     def reserved_total(self) -> int:
         """Sum of what running requests reserve; zero when nothing runs."""
         return sum(state.reserved for state in self._all.values())

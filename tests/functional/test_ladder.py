@@ -16,8 +16,8 @@ DEAR, CHEAP = "claude-opus-5-5", "claude-haiku-4-5"
 
 
 def _used(product: Product, key: str, share: float, limit: float) -> None:
-    """Spend a share of a budget: output tokens of the dear model cost $25 a million."""
-    tokens = round(share * limit / 25 * 1_000_000)
+    """Spend a share of a budget: output tokens of the dear model cost $20 a million."""
+    tokens = round(share * limit / 20 * 1_000_000)
     answer = product.post(f"[[sim: text=ok input_tokens=0 output_tokens={tokens}]]", key=key, model=DEAR)
     assert answer.status_code == 200, answer.text
     product.row(answer.headers["request-id"])
@@ -27,7 +27,7 @@ def _used(product: Product, key: str, share: float, limit: float) -> None:
 def _price(product: Product) -> None:
     """What the tests lean on."""
     rows = product.api("GET", "prices/", params={"model_id": DEAR})["results"]
-    assert float(rows[0]["output"]) == 25
+    assert float(rows[0]["output"]) == 20
 
 
 def test_from_a_share_on_a_cheaper_model_answers(product: Product) -> None:
@@ -37,7 +37,7 @@ def test_from_a_share_on_a_cheaper_model_answers(product: Product) -> None:
     before = product.post("hello", key="ladder", model=DEAR)
     assert before.json()["model"] == DEAR
     assert "x-comptroller-downgraded-from" not in before.headers
-    _used(product, "ladder", 0.5, 10)
+    _used(product, "ladder", 0.55, 10)
 
     received = product.simulator("GET", "stats")["received"]
     after = product.post("hello", key="ladder", model=DEAR, temperature=0.5)
@@ -45,7 +45,7 @@ def test_from_a_share_on_a_cheaper_model_answers(product: Product) -> None:
     assert after.json()["model"] == CHEAP
     assert after.headers["x-comptroller-model"] == CHEAP
     assert after.headers["x-comptroller-downgraded-from"] == DEAR
-    sent = product.simulator("GET", f"requests/{received}/body")
+    sent = product.simulator("GET", f"requests/{received + 1}/body")
     assert sent["model"] == CHEAP
     assert (sent["temperature"], list(sent)) == (0.5, ["model", "max_tokens", "messages", "temperature"])
 
@@ -72,7 +72,7 @@ def test_a_key_that_may_not_use_the_cheaper_model_goes_on(product: Product) -> N
 def test_from_a_share_on_few_run_at_once(product: Product) -> None:
     budget = {"limit_usd": 10, "period": "month", "throttle_at": 50, "throttle_concurrent": 1}
     product.apply(configuration("throttled", budgets=[budget]))
-    _used(product, "throttled", 0.5, 10)
+    _used(product, "throttled", 0.55, 10)
 
     async def run() -> tuple[list[int], float]:
         async with httpx.AsyncClient(timeout=30) as client:
