@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -117,6 +117,20 @@ class BudgetForm(ScopedLimitForm):
         widget=UnfoldAdminTextInputWidget,
         help_text="Needed when the limit changes, for the audit trail. For a time only: ask for a raise instead.",
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "throttle_concurrent" in self.fields:
+            self.fields["throttle_concurrent"].required = False
+            self.fields[
+                "downgrade_at"
+            ].help_text = "From this percentage on, models are replaced as the next field says. Empty: never."
+            self.fields["downgrade"].label = "Cheaper models"
+            self.fields["throttle_at"].help_text = "From this percentage on, few requests run at once. Empty: never."
+
+    def clean_throttle_concurrent(self) -> int:
+        given: int | None = self.cleaned_data["throttle_concurrent"]
+        return 1 if given is None else given
 
     def clean(self) -> dict[str, Any]:
         values = super().clean()
@@ -279,10 +293,10 @@ class BudgetAdmin(ScopedLimitAdmin):
     @display(description="Mode")
     def mode(self, row: Any) -> SafeString | str:
         status: BudgetStatus = row.page_status
-        steps = [f"cheaper from {row.downgrade_at} %"] if row.downgrade_at else []
-        steps += [f"throttled from {row.throttle_at} %"] if row.throttle_at else []
-        note = format_html('<div class="cmp-note">{}</div>', ", ".join(steps)) if steps else ""
-        return format_html("{}{}", status.mode, note)
+        steps = [f"{row.downgrade_at} % cheaper"] if row.downgrade_at else []
+        steps += [f"{row.throttle_at} % throttled"] if row.throttle_at else []
+        notes = format_html_join("", '<div class="cmp-note">{}</div>', ((step,) for step in steps))
+        return format_html("{}{}", status.mode, notes)
 
     @display(description="Resets")
     def resets(self, row: Any) -> SafeString:

@@ -19,7 +19,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from governance.admin import cells
+from governance.admin import cells, pickers
 from governance.admin.base import ReadOnlyAdmin
 from governance.domain.allowance import Unit
 from governance.models import GatewayProcess, Lease
@@ -34,7 +34,7 @@ _STATES = {
     "ended": ("off", "○", "Ended"),
     "recovered": ("off", "○", "Died, recovered"),
 }
-_UNITS = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens", Unit.CONCURRENT: "at once"}
+_UNITS = {Unit.REQUESTS: "requests", Unit.TOKENS: "tokens", Unit.CONCURRENT: "requests at once"}
 
 
 class ReleaseForm(forms.Form):
@@ -72,7 +72,7 @@ class GatewayProcessAdmin(ReadOnlyAdmin):
     sortable_by: list[str] = []
     ordering = ["-started_at", "pk"]
     actions_detail = ["release"]
-    fields = ["id", "host", "pid", "note"]
+    fields = ["id", "note"]
 
     def has_release_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return processes.may_release(request.user)
@@ -199,10 +199,10 @@ def _verdict(status: ProcessStatus, may_release: bool) -> str:
             return f"It holds nothing any more: {status.process.note or 'what it held was recovered'}."
     then = "When it is back, or another process on its machine has replayed its spool, this ends by itself."
     if not status.may_be_released:
-        return f"Silent for {ago(status.silent_for).removesuffix(' ago')}; it holds {holds}. {then}"
+        return f"No sign of life for {ago(status.silent_for).removesuffix(' ago')}; it holds {holds}. {then}"
     who = "release what it holds" if may_release else "ask a platform admin to release what it holds"
     return (
-        f"Silent for {ago(status.silent_for).removesuffix(' ago')}; it holds {holds}. {then} "
+        f"No sign of life for {ago(status.silent_for).removesuffix(' ago')}; it holds {holds}. {then} "
         f"Where its spool folder is lost for good, {who}."
     )
 
@@ -214,7 +214,8 @@ def _lease_line(lease: Lease) -> dict[str, Any]:
     show = money.usd if window.budget else (lambda amount: f"{amount:,}")
     kind = "budget" if window.budget else "ratelimit"
     return {
-        "name": str(row), "url": reverse(f"admin:governance_{kind}_change", args=[row.pk]), "window": window,
+        "name": str(row), "what": f"{row.get_scope_display()} {pickers.label(row.target)}",
+        "url": reverse(f"admin:governance_{kind}_change", args=[row.pk]), "window": window,
         "rolls": window.starts_at.year == 1970, "amount": show(lease.amount), "settled": show(window.settled),
         "limit": show(window.limit),
     }  # fmt: skip

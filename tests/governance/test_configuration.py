@@ -137,7 +137,7 @@ class TestApply:
         text = EXAMPLE.replace("{concurrent: 50}", "{concurrent: 50, per: minute}")
 
         assert problems(text) == [
-            "customers[0].teams[0].rate_limits[2].per: requests and tokens need a period; concurrent has none."
+            "customers[0].teams[0].rate_limits[2].per: leave the period out: concurrent has none."
         ]
         assert not Customer.objects.exists()
         assert not Provider.objects.exists()
@@ -352,7 +352,7 @@ class TestKeys:
         ),
         (
             "customers: [{name: A, rate_limits: [{requests: 1}]}]",
-            "customers[0].rate_limits[0].per: requests and tokens need a period; concurrent has none.",
+            "customers[0].rate_limits[0].per: requests need a period.",
         ),
         ("customers: [{name: A, name: B}]", "Line 1: name is said twice in one place."),
         ("- A", "The file: must be a mapping of providers, customers, projects, routes."),
@@ -442,6 +442,81 @@ class TestExport:
         apply(parse(first))
 
         assert export() == first
+
+    LADDER = """
+        customers:
+          - name: Acme
+            emergency_reserve_usd: 250.5
+            budgets:
+              - limit_usd: 100
+                carry_over: true
+                owner_email: ada@acme.test
+                approver_email: fay@acme.test
+                downgrade_at: 80
+                downgrade: {claude-opus-*: claude-sonnet-5-5}
+                throttle_at: 90
+                throttle_concurrent: 3
+            rate_limits: [{tokens: 5, per: minute, enforcement: hard}]
+        """
+
+    def test_the_ladder_goes_in_and_comes_out(self) -> None:
+        outcome = apply(parse(self.LADDER))
+        assert any("downgrade {claude-opus-*: claude-sonnet-5-5}" in line for line in outcome.lines), outcome.lines
+        assert any("emergency_reserve_usd 250.5" in line for line in outcome.lines), outcome.lines
+        budget, customer = Budget.objects.get(), Customer.objects.get()
+        assert (budget.downgrade, budget.downgrade_at) == ({"claude-opus-*": "claude-sonnet-5-5"}, 80)
+        assert (budget.throttle_at, budget.throttle_concurrent, budget.carry_over) == (90, 3, True)
+        assert (budget.owner_email, budget.approver_email) == ("ada@acme.test", "fay@acme.test")
+        assert customer.emergency_reserve_nano_usd == 250_500_000_000
+        assert RateLimit.objects.get().enforcement == "hard"
+        first = export()
+        assert yaml.safe_load(first)["customers"][0] == {
+            **yaml.safe_load(self.LADDER)["customers"][0],
+            "timezone": "UTC",
+            "teams": [],
+            "budgets": [
+                {
+                    **yaml.safe_load(self.LADDER)["customers"][0]["budgets"][0],
+                    "period": "month",
+                    "enforcement": "stop",
+                }
+            ],
+        }
+        assert apply(parse(first)).changed == 0
+        for table in (Budget, RateLimit, Customer):
+            table._base_manager.all().delete()
+        apply(parse(first))
+        assert export() == first
+
+    def test_a_step_is_taken_away_with_0_and_what_is_left_out_stays(self) -> None:
+        apply(parse(self.LADDER))
+        text = "customers: [{name: Acme, budgets: [{limit_usd: 100, %s}]}]"
+        assert apply(parse(text % "active: true")).changed == 0
+        outcome = apply(parse(text % "downgrade_at: 0, downgrade: {}, throttle_at: 0"))
+        assert [line for line in outcome.lines if line.startswith("~")] == [
+            "~ budget of customer Acme, per month, $100.00: downgrade_at 80 → (none), "
+            "downgrade {claude-opus-*: claude-sonnet-5-5} → (none), throttle_at 90 → (none)"
+        ]
+        said = export()
+        assert "downgrade" not in said
+        assert "throttle_at" not in said
+        assert "carry_over: true" in said
+
+    @pytest.mark.parametrize(
+        ("budget", "problem"),
+        [
+            ("downgrade_at: 80", "downgrade: Say which model takes the place of which"),
+            ("downgrade: {a: b}", "downgrade_at: Say from which percentage"),
+            ("downgrade: [a]", "downgrade: must be a mapping, not a list."),
+            ("downgrade: {a: 5}", "downgrade.a: must be text, not 5."),
+            ("throttle_at: 100", "throttle_at: Give a whole percentage from 1 to 99"),
+            ("carry_over: yes", "carry_over: must be true or false"),
+        ],
+    )
+    def test_a_ladder_that_makes_no_sense_names_its_place(self, budget: str, problem: str) -> None:
+        text = f"customers: [{{name: Acme, budgets: [{{limit_usd: 100, {budget}}}]}}]"
+        (told,) = problems(text)
+        assert told.startswith(f"customers[0].budgets[0].{problem}")
 
     def test_no_secret_is_in_it(self) -> None:
         apply(parse(EXAMPLE), environ=ENVIRON)

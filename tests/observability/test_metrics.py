@@ -137,6 +137,8 @@ def test_budgets_are_read_at_the_scrape() -> None:
         ("comptroller_budget_limit_usd", second): 3,
         ("comptroller_budget_spent_usd", first): pytest.approx(0.123456789),
         ("comptroller_budget_spent_usd", second): pytest.approx(0.123456789),
+        ("comptroller_budget_held_usd", first): 0,
+        ("comptroller_budget_held_usd", second): 0,
     }
 
 

@@ -20,6 +20,7 @@ from governance.models import (
     Budget,
     Customer,
     Developer,
+    GatewayProcess,
     ModelAlias,
     Price,
     PriceOverride,
@@ -138,6 +139,7 @@ def installation(db: None) -> dict[str, object]:
     PeriodicTask.objects.create(name="hourly", task="governance.tasks.refresh_prices", interval=interval)
     morning, noon = datetime(2026, 2, 1, 9, tzinfo=UTC), datetime(2026, 2, 1, 12, tzinfo=UTC)
     Request.objects.create(id=str(ULID()), started_at=morning, finished_at=morning, status="success", http_status=200)
+    GatewayProcess.objects.create(id=str(ULID()), host="gw-1", pid=4711, started_at=morning, seen_at=noon)
     HourlyUsage.objects.create(hour=morning, status="success", requests=1)
     LogExport.objects.create(starts_at=morning, ends_at=noon)
     payer = Customer.objects.create(name="Payer")

@@ -6,13 +6,18 @@ from datetime import UTC, datetime
 
 import pytest
 from django.contrib import messages
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
+from ulid import ULID
 
+from governance import ledger
 from governance.admin.budget_tree import arrange
 from governance.admin.limits import verdict
 from governance.catalog import seed_prices
-from governance.models import Budget, RateLimit
+from governance.models import AllowanceWindow, AuditEntry, Budget, GatewayProcess, Lease, RateLimit
 from governance.selectors import budget_status, budget_statuses
 from governance.services import budgets, tenants
 from tests.governance.admin.conftest import Tenant
@@ -88,9 +93,10 @@ def test_a_rate_limit_needs_a_period_that_fits(root: Client, acme: Tenant) -> No
         "unit": "concurrent",
         "limit": "5",
         "per": "minute",
+        "enforcement": "stop",
         "is_active": "on",
     }
-    assert "requests at once have none" in root.post(url, wrong).content.decode()
+    assert "leave the period out" in root.post(url, wrong).content.decode()
     assert root.post(url, wrong | {"per": ""}).status_code == 302
     assert RateLimit.objects.get(unit="concurrent").limit == 5
 
@@ -166,3 +172,154 @@ def test_the_period_is_in_the_zone_of_the_budget(root: Client, acme: Tenant, per
     page = root.get(reverse("admin:governance_budget_change", args=[budget.pk])).content.decode()
     facts = page.split("Period from")[1].split("</div>")[0]
     assert starts in facts
+
+
+LADDER = {
+    "downgrade_at": "80", "downgrade": "claude-opus-* -> claude-sonnet-5\nclaude-fable-* → claude-haiku-4-5",
+    "throttle_at": "90", "throttle_concurrent": "3",
+}  # fmt: skip
+
+
+def test_a_ladder_is_typed_as_pairs_and_shown_where_it_counts(root: Client, acme: Tenant) -> None:
+    seed_prices()
+    typed = form(scope="team", team=acme.team.pk, name="laddered", carry_over="on", **LADDER)
+    typed |= {"owner_email": "ada@acme.test", "approver_email": "fay@acme.test"}
+    assert root.post(reverse(ADD), typed).status_code == 302
+    budget = Budget.objects.get(name="laddered")
+    assert (budget.downgrade_at, budget.throttle_at, budget.throttle_concurrent) == (80, 90, 3)
+    assert budget.downgrade == {"claude-opus-*": "claude-sonnet-5", "claude-fable-*": "claude-haiku-4-5"}
+    assert (budget.carry_over, budget.owner_email, budget.approver_email) == (True, "ada@acme.test", "fay@acme.test")
+    listed = root.get(reverse(LIST)).content.decode()
+    assert "80 % cheaper" in listed
+    assert "90 % throttled" in listed
+    url = reverse("admin:governance_budget_change", args=[budget.pk])
+    assert (
+        "claude-opus-* -&gt; claude-sonnet-5\nclaude-fable-* -&gt; claude-haiku-4-5" in root.get(url).content.decode()
+    )
+    # Saved again unchanged it leaves no entry, and taken away it is gone.
+    before = AuditEntry.objects.count()
+    assert root.post(url, typed).status_code == 302
+    assert AuditEntry.objects.count() == before
+    gone = typed | {"downgrade_at": "", "downgrade": "", "throttle_at": "", "throttle_concurrent": ""}
+    assert root.post(url, gone).status_code == 302
+    budget.refresh_from_db()
+    assert (budget.downgrade_at, budget.downgrade, budget.throttle_at, budget.throttle_concurrent) == (
+        None, {}, None, 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "field", "message"),
+    [
+        ({"downgrade": ""}, "downgrade", "Say which model takes the place of which"),
+        ({"downgrade_at": ""}, "downgrade_at", "Say from which percentage"),
+        ({"downgrade": "claude-opus-*"}, "downgrade", "is no pair"),
+        ({"downgrade": "a -> b\na -> c"}, "downgrade", "named twice"),
+        ({"downgrade": "a -> claude-*"}, "downgrade", "a pattern cannot be sent"),
+        ({"downgrade_at": "0"}, "downgrade_at", "from 1 to 99"),
+        ({"downgrade_at": "100"}, "downgrade_at", "at 100 the budget itself refuses"),
+        ({"throttle_at": "101", "enforcement": "observe"}, "throttle_at", "from 1 to 100."),
+        ({"throttle_at": "80"}, "throttle_at", "Cheaper models come first, at 80 %"),
+        ({"throttle_concurrent": "0"}, "throttle_concurrent", "at least 1"),
+        ({"carry_over": "on", "rolling": "30", "period": "day"}, "carry_over", "rolling budget has no next period"),
+        ({"carry_over": "on", "period": "lifetime"}, "carry_over", "lifetime budget has no next period"),
+        ({"owner_email": "ada"}, "owner_email", "valid email"),
+    ],
+)
+def test_a_ladder_that_makes_no_sense_is_refused_beside_its_field(
+    root: Client, acme: Tenant, values: dict[str, str], field: str, message: str
+) -> None:
+    before = Budget.objects.count()
+    response = root.post(reverse(ADD), form(scope="team", team=acme.team.pk, **{**LADDER, **values}))
+    assert response.status_code == 200
+    assert message in str(response.context["adminform"].form.errors.get(field))
+    assert Budget.objects.count() == before
+
+
+def test_a_cheaper_model_without_a_price_is_pointed_out(root: Client, acme: Tenant) -> None:
+    seed_prices()
+    typed = form(scope="team", team=acme.team.pk, **{**LADDER, "downgrade": "claude-opus-* -> claude-nought-9"})
+    page = root.post(reverse(ADD), typed, follow=True)
+    assert [str(m) for m in page.context["messages"] if m.level == messages.WARNING] == [
+        "claude-nought-9 is not in the price list: requests would be sent to a model without a price."
+    ]
+
+
+def test_a_picker_names_a_key_with_its_team(root: Client, alice: Client, acme: Tenant, globex: Tenant) -> None:
+    asked = {"app_label": "governance", "model_name": "budget", "field_name": "virtual_key"}
+    for client, expected in (
+        (root, {"Acme-laptop (Acme / Acme core)", "Globex-laptop (Globex / Globex core)"}),
+        (alice, {"Acme-laptop (Acme / Acme core)"}),
+    ):
+        found = client.get(reverse("admin:autocomplete"), asked).json()["results"]
+        assert {one["text"] for one in found} == expected
+    # What was chosen is still named so when the form comes back, and in the list and page of limits.
+    again = root.post(reverse(ADD), form(scope="virtual_key", virtual_key=acme.key.pk, alerts="half"))
+    assert "Acme-laptop (Acme / Acme core)" in again.content.decode()
+    assert (
+        "Acme-laptop (Acme / Acme core)" in root.get(reverse("admin:governance_ratelimit_changelist")).content.decode()
+    )
+
+
+def test_the_list_of_budgets_takes_the_same_queries_whatever_its_size(root: Client, acme: Tenant) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert root.get(reverse(LIST)).status_code == 200
+        return len(captured)
+
+    root.get(reverse(LIST))
+    before = queries()
+    for target in (acme.team, acme.key, acme.developer, acme.project) * 3:
+        budgets.create_budget(target=target, limit_nano_usd=USD, carry_over=True, throttle_at=90, actor=None)
+    # What the period before left over is read once for all that carry over.
+    assert queries() <= before + 4
+
+
+def test_the_page_of_a_budget_shows_who_holds_what(root: Client, bob: Client, acme: Tenant) -> None:
+    acme.budget.refresh_from_db()
+    start = budget_status(acme.budget, timezone.now()).window.starts_at
+    window = AllowanceWindow.objects.create(
+        allowance=f"budget:{acme.budget.pk}", budget=acme.budget, definition=ledger.definition(acme.budget),
+        starts_at=start, limit=100 * USD, settled=0, held=7 * USD,
+    )  # fmt: skip
+    process = GatewayProcess.objects.create(id=str(ULID()), host="gw-7", pid=42, started_at=start, seen_at=start)
+    Lease.objects.create(window=window, owner=process.pk, amount=5 * USD)
+    Lease.objects.create(window=window, owner=str(ULID()), amount=2 * USD)
+    url = reverse("admin:governance_budget_change", args=[acme.budget.pk])
+    page = root.get(url).content.decode()
+    assert (
+        f'href="{reverse("admin:governance_gatewayprocess_change", args=[process.pk])}">gw-7 process 42</a> 5.00'
+        in page
+    )
+    assert "a gateway process 2.00" in page
+    assert "lies above the limit" not in page
+    # A team lead sees that it is held, not on which machine.
+    assert "gw-7" not in bob.get(url).content.decode()
+    Budget.objects.filter(pk=acme.budget.pk).update(limit_nano_usd=3 * USD)
+    page = root.get(url).content.decode()
+    assert "$4.00 lies above the limit because requests that were running when it was reached could finish" in page
+    Budget.objects.filter(pk=acme.budget.pk).update(enforcement="hard")
+    assert "because the limit was lowered below what was spent" in root.get(url).content.decode()
+
+
+def test_a_limit_that_only_watches_is_made_and_said(root: Client, acme: Tenant) -> None:
+    typed = {
+        "scope": "team", "team": acme.team.pk, "unit": "tokens", "limit": "1000", "per": "minute",
+        "enforcement": "observe", "is_active": "on",
+    }  # fmt: skip
+    assert root.post(reverse("admin:governance_ratelimit_add"), typed).status_code == 302
+    assert RateLimit.objects.get(unit="tokens").enforcement == "observe"
+    assert "Watch" in root.get(reverse("admin:governance_ratelimit_changelist")).content.decode()
+    without = root.post(reverse("admin:governance_ratelimit_add"), typed | {"per": ""})
+    assert "so many tokens per second, minute" in without.content.decode()
+
+
+def test_a_reserve_is_typed_in_usd(root: Client, acme: Tenant) -> None:
+    typed = {
+        "name": "Acme", "contact": "", "is_active": "on", "timezone": "UTC", "currency_display": "USD",
+        "content_policy": "off", "unpriced_policy": "charge", "emergency_reserve_nano_usd": "250.5",
+        "memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0",
+    }  # fmt: skip
+    assert root.post(reverse("admin:governance_customer_change", args=[acme.customer.pk]), typed).status_code == 302
+    acme.customer.refresh_from_db()
+    assert acme.customer.emergency_reserve_nano_usd == 250_500_000_000

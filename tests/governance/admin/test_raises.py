@@ -199,7 +199,7 @@ def test_a_new_limit_takes_its_reason(acme: Company) -> None:
         "limit_nano_usd": "250", "change_reason": "", "period": "month", "enforcement": "stop", "alerts": "50",
         "is_active": "on", "name": "Core", "model_patterns": "", "rolling": "0", "timezone": "", "week_start": "0",
         "fiscal_start_month": "1", "owner_email": "", "approver_email": "", "throttle_concurrent": "1",
-        "downgrade": "{}", "downgrade_at": "", "throttle_at": "",
+        "downgrade": "", "downgrade_at": "", "throttle_at": "",
     }  # fmt: skip
     fay = of(acme.fay)
     assert "Say why the limit changes." in fay.post(url, posted).content.decode()

@@ -11,7 +11,16 @@ from django.utils import timezone
 from ulid import ULID
 
 from governance import ledger
-from governance.models import AllowanceWindow, AuditEntry, Budget, Provider, ProviderAccess, RateLimit, VirtualKey
+from governance.models import (
+    AllowanceWindow,
+    AuditEntry,
+    Budget,
+    Provider,
+    ProviderAccess,
+    Raise,
+    RateLimit,
+    VirtualKey,
+)
 from tests.governance.api.world import World, client_for, results, user_with
 
 BUDGETS = "/api/v1/budgets/"
@@ -54,6 +63,55 @@ class TestBudgets:
         assert listed == row
         assert (row["scope"], row["target"], row["target_id"]) == ("team", "Core", world.core.pk)
         assert (row["customer"], row["enforcement"], row["name"]) == ("Acme", "stop", "Acme / Core per day")
+
+    def test_the_limit_in_force_stands_beside_the_base(self, world: World) -> None:
+        budget = create(world, limit_usd="100", period="month", carry_over=True)
+        now = timezone.now()
+        Raise.objects.create(
+            budget_id=budget["id"], customer=world.acme, budget_name="b", amount_nano_usd=25_500_000_000,
+            starts_at=now - timedelta(hours=1), ends_at=now + timedelta(hours=1), reason="release", status="approved",
+            requester_name="ada", decided_by_name="fay",
+        )  # fmt: skip
+        Budget.objects.filter(pk=budget["id"]).update(created_at=now - timedelta(days=70))
+        spend(world, VirtualKey.objects.create(team=world.core, name="k"), 130_000_000_000, now)
+        row = world.alice.get(f"{BUDGETS}{budget['id']}/").json()
+        names = ("limit_usd", "carried_usd", "raised_usd", "limit_in_force_usd", "spent_usd", "remaining_usd")
+        assert {name: row[name] for name in names} == {
+            "limit_usd": "100", "carried_usd": "100", "raised_usd": "25.5", "limit_in_force_usd": "225.5",
+            "spent_usd": "130", "remaining_usd": "95.5",
+        }  # fmt: skip
+        # PATCH sets the base; what lies above the limit in force leaves nothing, never less than nothing.
+        changed = world.alice.patch(f"{BUDGETS}{budget['id']}/", {"limit_usd": "10"}, format="json").json()
+        assert (changed["limit_usd"], changed["limit_in_force_usd"]) == ("10", "45.5")
+        assert changed["remaining_usd"] == "0"
+        for name in ("carried_usd", "raised_usd", "limit_in_force_usd"):
+            answer = world.alice.patch(f"{BUDGETS}{budget['id']}/", {name: "1"}, format="json")
+            assert answer.json() == {name: ["This field is read-only."]}
+
+    def test_the_ladder_and_whom_to_tell(self, world: World) -> None:
+        said = {
+            "owner_email": "ada@acme.test", "approver_email": "fay@acme.test", "carry_over": True, "downgrade_at": 80,
+            "downgrade": {"claude-opus-*": "claude-sonnet-5-5"}, "throttle_at": 90, "throttle_concurrent": 3,
+        }  # fmt: skip
+        row = create(world, **said)
+        assert {name: row[name] for name in said} == said
+        url = f"{BUDGETS}{row['id']}/"
+        for body, field, sentence in (
+            ({"downgrade": {}}, "downgrade", "Say which model"),
+            ({"downgrade_at": None}, "downgrade_at", "from which percentage"),
+            ({"throttle_at": 80}, "throttle_at", "Cheaper models come first"),
+            ({"downgrade_at": 100}, "downgrade_at", "1 to 99"),
+            ({"throttle_concurrent": 0}, "throttle_concurrent", "at least 1"),
+            ({"downgrade": {"a": "b*"}}, "downgrade", "a pattern cannot be sent"),
+            ({"downgrade": ["a"]}, "downgrade", "dictionary"),
+            ({"period": "lifetime"}, "carry_over", "no next period"),
+        ):
+            answer = world.alice.patch(url, body, format="json")
+            assert answer.status_code == 400, body
+            assert sentence in str(answer.json()[field]), answer.json()
+        away = {"downgrade_at": None, "downgrade": {}, "throttle_at": None}
+        assert world.alice.patch(url, away, format="json").status_code == 200
+        assert {name: world.alice.get(url).json()[name] for name in away} == away
 
     def test_the_period_is_the_customers_day(self, world: World) -> None:
         row = create(world)
@@ -165,12 +223,15 @@ class TestRateLimits:
         body = {"scope": "team", "target": "Core", "unit": "requests", "limit": 600, "per": "minute"}
         row = world.alice.post(LIMITS, body, format="json").json()
         assert {name: row[name] for name in body} == body
-        changed = world.alice.patch(f"{LIMITS}{row['id']}/", {"limit": 60}, format="json").json()
-        assert changed["limit"] == 60
+        assert row["enforcement"] == "stop"
+        change = {"limit": 60, "enforcement": "observe"}
+        changed = world.alice.patch(f"{LIMITS}{row['id']}/", change, format="json").json()
+        assert {name: changed[name] for name in change} == change
+        assert len(results(world.alice.get(f"{LIMITS}?enforcement=observe"))) == 1
         at_once = {"scope": "team", "target": "Core", "unit": "concurrent", "limit": 5}
         assert world.alice.post(LIMITS, at_once, format="json").status_code == 201
         wrong = world.alice.post(LIMITS, {**at_once, "per": "minute"}, format="json")
-        assert (wrong.status_code, list(wrong.json())) == (400, ["detail"])
+        assert (wrong.status_code, list(wrong.json())) == (400, ["per"])
         assert [entry.action for entry in AuditEntry.objects.order_by("pk")] == [
             "rate_limit.created", "rate_limit.changed", "rate_limit.created",
         ]  # fmt: skip

@@ -14,7 +14,7 @@ READS = {
     "price-proposals", "price-overrides", "model-aliases", "repricings", "audit", "requests", "exports", "raises",
 }  # fmt: skip
 RECONCILIATION = {"reconciliation-days", "reconciliation-exceptions", "report-imports", "month-locks"}
-READS |= RECONCILIATION
+READS |= RECONCILIATION | {"processes"}
 USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests", "raises"}
 READS |= {"alerts", "alert-channels", "alert-deliveries"}
 USAGE |= {"alerts"}
