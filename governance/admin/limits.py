@@ -1,108 +1,29 @@
-"""Budgets, as a tree with their bars, and rate limits."""
+"""Budgets, as a tree with their bars."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from governance.admin import cells, pickers
-from governance.admin.base import VisibleAdmin, VisibleRelatedFilter, visible
+from governance.admin import cells
+from governance.admin.base import visible
 from governance.admin.budget_tree import arrange
 from governance.admin.budget_windows import windows_panel
 from governance.admin.raises import raises_panel
-from governance.domain.access import matches
-from governance.domain.model_ids import candidates, normalise
-from governance.models import Budget, Customer, Price, RateLimit, ScopedLimit
+from governance.admin.scoped import TARGETS, ScopedLimitAdmin, ScopedLimitForm
+from governance.models import Budget, Customer
 from governance.selectors import BudgetStatus, budget_status, budget_statuses
 from governance.services import raises
 from governance.templatetags import money
-
-TARGETS = [scope.value for scope in ScopedLimit.Scope]
-_RELATED = [
-    "customer", "team__customer", "project__customer", "developer", "virtual_key__team__customer",
-    "provider_access__virtual_key__team__customer", "provider_access__provider",
-]  # fmt: skip
-
-
-class ScopedLimitForm(forms.ModelForm):  # type: ignore[type-arg]
-    """One target, the one that the scope names; what was left in a hidden input does not count."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name in TARGETS:
-            if name in self.fields:
-                self.fields[name].required = False
-        for name, label in pickers.LABELS.items():
-            if name in self.fields:
-                choices: Any = self.fields[name]
-                choices.label_from_instance = label
-                choices.queryset = choices.queryset.select_related(*pickers.RELATED[name])
-
-    def clean(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().clean() or {}
-        scope = values.get("scope")
-        if scope is None:
-            return values
-        target = values.get(scope)
-        if target is None:
-            self.add_error(scope, f"Choose the {ScopedLimit.Scope(scope).label.lower()} that it limits.")
-            return values
-        limit = self._meta.model(scope=scope, **{scope: target})
-        limit.fill_tenancy()
-        values.update({name: None for name in TARGETS if name != scope})
-        values.update(customer=limit.customer, team=limit.team)
-        return values
-
-
-class ScopedLimitAdmin(VisibleAdmin):
-    """Common part: a target is chosen once and stays."""
-
-    form = ScopedLimitForm
-    list_select_related = _RELATED
-    list_filter = [
-        ("customer", VisibleRelatedFilter),
-        ("team", VisibleRelatedFilter),
-        ("scope", ChoicesDropdownFilter),
-        "is_active",
-    ]
-    search_fields = [
-        "customer__name", "team__name", "project__name", "developer__email", "virtual_key__name",
-    ]  # fmt: skip
-    autocomplete_fields = [name for name in TARGETS if name != "provider_access"]
-    conditional_fields = {name: f"scope == '{name}'" for name in TARGETS}
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [*super().get_readonly_fields(request, obj), *(["target_link"] if obj else [])]
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        pairs: dict[str, str] = getattr(obj, "downgrade", {})
-        if not (obj.model_patterns or pairs):
-            return
-        known = set(Price.objects.values_list("model_id", flat=True))
-        named = dict.fromkeys([*obj.model_patterns, *pairs])
-        idle = [pattern for pattern in named if not any(matches((pattern,), model) for model in known)]
-        if idle:
-            told = f"No model in the price list fits {', '.join(idle)}: is it the id that requests name?"
-            self.message_user(request, told, messages.WARNING)
-        unknown = sorted({to for to in pairs.values() if not any(n in known for n, _ in candidates(normalise(to)))})
-        if unknown:
-            told = f"{', '.join(unknown)} is not in the price list: requests would be sent to a model without a price."
-            self.message_user(request, told, messages.WARNING)
-
-    @display(description="Limits")
-    def target_link(self, row: ScopedLimit) -> str:
-        return f"{row.get_scope_display()} {pickers.label(row.target)}"
-
 
 LADDER = "On the way to the limit"
 
@@ -241,6 +162,8 @@ class BudgetAdmin(ScopedLimitAdmin):
         kind = "" if row.scope == Budget.Scope.CUSTOMER and not row.name else target
         period = f"last {row.rolling} {row.period}s" if row.rolling else row.get_period_display()
         only = f" · {', '.join(row.model_patterns)}" if row.model_patterns else ""
+        steps = f" · {row.downgrade_at} % cheaper" if row.downgrade_at else ""
+        steps += f" · {row.throttle_at} % throttled" if row.throttle_at else ""
         name = row.name or _short(row)
         warning = (
             format_html('<div class="cmp-note cmp-state--at_risk">▲ {}</div>', row.page_leaf.warning)
@@ -252,7 +175,7 @@ class BudgetAdmin(ScopedLimitAdmin):
             row.page_leaf.depth,
             name,
             money.state_badge(row.page_status.state),
-            f"{kind}{period}{only}",
+            f"{kind}{period}{only}{steps}",
             warning,
         )
 
@@ -291,12 +214,9 @@ class BudgetAdmin(ScopedLimitAdmin):
         return cells.day(status.runs_out_at.astimezone(status.zone))
 
     @display(description="Mode")
-    def mode(self, row: Any) -> SafeString | str:
+    def mode(self, row: Any) -> str:
         status: BudgetStatus = row.page_status
-        steps = [f"{row.downgrade_at} % cheaper"] if row.downgrade_at else []
-        steps += [f"{row.throttle_at} % throttled"] if row.throttle_at else []
-        notes = format_html_join("", '<div class="cmp-note">{}</div>', ((step,) for step in steps))
-        return format_html("{}{}", status.mode, notes)
+        return status.mode
 
     @display(description="Resets")
     def resets(self, row: Any) -> SafeString:
@@ -326,41 +246,6 @@ def verdict(status: BudgetStatus) -> str:
     if status.state == "at_risk":
         return f"{money.percent(status.share)} is used. {resets}"
     return f"{money.usd_total(status.remaining)} left. {resets}"
-
-
-@admin.register(RateLimit)
-class RateLimitAdmin(ScopedLimitAdmin):
-    list_display = ["target_cell", "kind", "num_limit", "unit", "per", "mode", "models", "status"]
-    list_display_links = ["target_cell"]
-    add_fieldsets = [
-        ("What it limits", {"fields": ["scope", *TARGETS]}),
-        ("Limit", {"fields": ["unit", "limit", "per", "enforcement", "model_patterns", "is_active"]}),
-    ]
-    fieldsets = [("What it limits", {"fields": ["target_link"]}), add_fieldsets[1]]
-
-    @display(description="Limits", ordering="customer__name")
-    def target_cell(self, row: RateLimit) -> str:
-        return pickers.label(row.target)
-
-    @display(description="Scope", ordering="scope")
-    def kind(self, row: RateLimit) -> str:
-        return row.get_scope_display()
-
-    @display(description="At most", ordering="limit")
-    def num_limit(self, row: RateLimit) -> str:
-        return f"{row.limit:,}"
-
-    @display(description="Mode", ordering="enforcement")
-    def mode(self, row: RateLimit) -> str:
-        return {"hard": "Hard", "stop": "Block", "observe": "Watch"}[row.enforcement]
-
-    @display(description="Models")
-    def models(self, row: RateLimit) -> str:
-        return ", ".join(row.model_patterns) or "every"
-
-    @display(description="Status", ordering="is_active")
-    def status(self, row: RateLimit) -> SafeString:
-        return cells.active(row.is_active)
 
 
 def limit_parts(status: BudgetStatus) -> SafeString:
