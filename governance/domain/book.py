@@ -38,6 +38,7 @@ class State:
     allowance: Allowance
     window: Window
     limit: int
+    definition: str
     settled: int = 0
     """By all processes, as last heard."""
     elsewhere: int = 0
@@ -72,8 +73,15 @@ class State:
     """An order's outcome is unknown: the next one only asks how things stand."""
     turns_at: datetime | None = None
     """When the limit in force changes next by the clock alone: what is leased under it is asked for anew then."""
+    awake: bool = False
+    """Looked after in each round: in use, or something of it is leased or under way."""
     retired: bool = False
     """Its allowance is gone or counts something else now."""
+
+    @property
+    def place(self) -> tuple[str, datetime, str]:
+        """What names it: allowance, start and definition."""
+        return self.allowance.key, self.window.starts_at, self.definition
 
     @property
     def free(self) -> int:
@@ -125,7 +133,9 @@ class Book:
     _all: dict[tuple[str, datetime, str], State] = field(default_factory=dict)
     _unwritten: dict[str, list[tuple[State, int]]] = field(default_factory=dict)
     """What each request has spent of which windows, until the ledger has it."""
+    _awake: list[State] = field(default_factory=list)
     _ticked: datetime | None = None
+    _swept: datetime | None = None
 
     # --- the request path -----------------------------------------------------------------------------------
     def admit(
@@ -150,6 +160,8 @@ class Book:
             elif unit is Unit.USD or unit is Unit.TOKENS:
                 amount = 0
             state.touched = now
+            if not state.awake:
+                self._wake(state)
             if (
                 allowance.enforcement is not Enforcement.OBSERVE
                 and (
@@ -218,6 +230,7 @@ class Book:
                 allowance = current.allowance
             state = self._counting(allowance, current, when)
             state.used += amount
+            self._wake(state)
             if unit is Unit.USD and amount:
                 self._unwritten.setdefault(request_id, []).append((state, amount))
             if allowance.enforcement is not Enforcement.HARD:
@@ -243,6 +256,7 @@ class Book:
         """Follow a change of configuration: only what is in use here is looked at."""
         for place, state in self._all.items():
             fresh = allowances.get(place[0])
+            self._wake(state)
             if fresh is None or fresh.definition != place[2]:
                 state.retired = True
                 if self._current.get(place[0]) is state:
@@ -265,10 +279,20 @@ class Book:
         elif elapsed < 0:
             self._ticked, elapsed = now, 0.0  # the clock was set back
         needs = _needs(waiting)
-        self._forget(now, needs)
         self._reach_ahead(now)
-        orders = [self._order(state, now, elapsed, needs.get(id(state), (0, 0)), closing) for state in self._live()]
-        return [order for order in orders if order is not None]
+        orders: list[Order] = []
+        still: list[State] = []
+        for state in self._awake:
+            order = self._order(state, now, elapsed, needs.get(id(state), (0, 0)), closing)
+            if order is not None:
+                orders.append(order)
+            if order is not None or state.leased or state.unsure or state.used or not self._idle(state, now):
+                still.append(state)
+            else:
+                state.awake = False
+        self._awake = still
+        self._forget(now)
+        return orders
 
     def answered(self, answers: Iterable[Answer], now: datetime) -> None:
         """Take what the database said to the orders of this round."""
@@ -283,6 +307,7 @@ class Book:
             state.turns_at = next((turn for turn in state.allowance.turns if turn > now), None)
             state.room = max(0, answer.room)
             state.dry_until = now + DRY if answer.room < max(state.target(), state.asked) else None
+            state.asked = 0
 
     def looked(self, answers: Iterable[Answer]) -> None:
         """Take how windows stand, without having ordered anything."""
@@ -336,11 +361,11 @@ class Book:
 
     @property
     def holds_leases(self) -> bool:
-        return any(state.leased for state in self._all.values())
+        return any(state.leased for state in self._awake)
 
     def places(self) -> list[tuple[str, datetime, str]]:
         """The windows in use here, to be looked at."""
-        return [place for place, state in self._all.items() if not state.retired]
+        return [state.place for state in self._awake if not state.retired]
 
     # --- inside ---------------------------------------------------------------------------------------------
     def _heard(self, state: State, answer: Answer) -> None:
@@ -377,16 +402,21 @@ class Book:
         place = (allowance.key, window.starts_at, allowance.definition)
         state = self._all.get(place)
         if state is None:
-            state = self._all[place] = State(allowance, window, allowance.limit)
+            state = self._all[place] = State(allowance, window, allowance.limit, allowance.definition)
             state.turns_at = next(iter(allowance.turns), None)
         return state
 
-    def _live(self) -> list[State]:
-        return list(self._all.values())
+    def _wake(self, state: State) -> None:
+        if not state.awake:
+            state.awake = True
+            self._awake.append(state)
+
+    def _idle(self, state: State, now: datetime) -> bool:
+        return state.touched is None or now - state.touched > IDLE
 
     def _reach_ahead(self, now: datetime) -> None:
         """Make the next window of what is in use, so that its first request finds a lease."""
-        for state in list(self._current.values()):
+        for state in list(self._awake):
             ends_at = state.window.ends_at
             if ends_at is None or not state.allowance.leased or ends_at - now > AHEAD:
                 continue
@@ -395,6 +425,7 @@ class Book:
             ahead = self._at(state.allowance, state.allowance.window(ends_at))
             if ahead.touched is None:
                 ahead.touched, ahead.rate, ahead.need = now, state.rate, state.need
+                self._wake(ahead)
 
     def _order(
         self, state: State, now: datetime, elapsed: float, needs: tuple[int, int], closing: bool
@@ -413,7 +444,7 @@ class Book:
             state.recall, state.dry_until = True, None
         over = state.window.ends_at is not None and now >= state.window.ends_at
         done = over or state.retired or closing
-        idle = state.touched is None or now - state.touched > IDLE
+        idle = self._idle(state, now)
         used = state.used if state.allowance.unit in {Unit.REQUESTS, Unit.TOKENS} else 0
         give = want = 0
         free, target, waited_for = state.free, state.target(), needs[1] > 0
@@ -439,15 +470,18 @@ class Book:
         state.ordered, state.asked = used, least
         return Order(state.allowance, state.window, least, need, max(want, need), give, used)
 
-    def _forget(self, now: datetime, needs: Mapping[int, object]) -> None:
+    def _forget(self, now: datetime) -> None:
+        """Drop what sleeps for long; only now and then, since it looks at every state."""
+        if self._swept is not None and abs(now - self._swept) < FORGET / 4:
+            return
+        self._swept = now
         for place, state in list(self._all.items()):
             quiet = state.touched is None or now - state.touched > FORGET or now + FORGET < state.touched
-            if (
-                (quiet or state.retired)
-                and not (state.running or state.leased or state.returning or state.unsure)
-                and (state.retired or not state.used)
-                and id(state) not in needs
-            ):
+            unused = not (state.running or state.leased or state.returning or state.unsure)
+            if (quiet or state.retired) and unused and (state.retired or not state.used):
+                if state.awake:
+                    state.awake = False
+                    self._awake.remove(state)
                 del self._all[place]
                 if self._current.get(place[0]) is state:
                     del self._current[place[0]]
