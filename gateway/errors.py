@@ -318,7 +318,7 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
     what = f"The budget {allowance.name!r} of {_scope(allowance)}"
     if allowance.enforcement is Enforcement.HARD and cause.used < cause.limit:
         left = show_usd(max(0, cause.limit - cause.used - cause.held))
-        held = f", {show_usd(cause.held)} held by running requests" if cause.held else ""
+        held = f", {show_usd(cause.held)} held for running and coming requests" if cause.held else ""
         what += (
             f" has {left} left of {limit} ({spent} spent{held}) and this request could cost up to "
             f"{show_usd(worst_nano_usd)}."
