@@ -29,9 +29,13 @@ from governance.models import (
     Provider,
     Raise,
     RateLimit,
+    ReconciliationDay,
+    ReconciliationException,
+    ReportImport,
     Repricing,
     Team,
     VirtualKey,
+    Workspace,
 )
 from governance.services import budgets, keys, providers, tenants
 from observability.models import HourlyUsage, LogExport, Request
@@ -140,6 +144,12 @@ def installation(db: None) -> dict[str, object]:
     morning, noon = datetime(2026, 2, 1, 9, tzinfo=UTC), datetime(2026, 2, 1, 12, tzinfo=UTC)
     Request.objects.create(id=str(ULID()), started_at=morning, finished_at=morning, status="success", http_status=200)
     GatewayProcess.objects.create(id=str(ULID()), host="gw-1", pid=4711, started_at=morning, seen_at=noon)
+    Workspace.objects.create(credential=credential, workspace_id="wrkspc_1")
+    ReportImport.objects.create(
+        source="api", kind="cost", first_day=morning.date(), last_day=morning.date(), imported_at=noon, sha256="0" * 64
+    )
+    ReconciliationDay.objects.create(day=morning.date(), compared_at=noon)
+    ReconciliationException.objects.create(day=morning.date(), opened_at=noon)
     HourlyUsage.objects.create(hour=morning, status="success", requests=1)
     LogExport.objects.create(starts_at=morning, ends_at=noon)
     payer = Customer.objects.create(name="Payer")
