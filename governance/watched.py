@@ -122,7 +122,9 @@ def definition(row: Budget | RateLimit) -> str:
         parts += (period.kind, period.timezone, period.rolling, period.week_start, period.fiscal_start_month)
     else:
         parts += (row.unit, row.per)
-    return hashlib.sha256(repr((*parts, sorted(row.model_patterns))).encode()).hexdigest()[:16]
+    # As text: a row that was just made has the members of its choices where one that was read has their values.
+    said = [*map(str, parts), *sorted(row.model_patterns)]
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
 
 
 def _version(share: bool) -> int:

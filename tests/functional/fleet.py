@@ -39,6 +39,16 @@ class Fleet:
                 assert time.monotonic() < deadline, f"{name} did not become ready:\n{self.product.log(name)}"
                 time.sleep(0.05)
 
+    def apply(self, configuration: dict[str, Any], key: str) -> None:
+        """Apply a configuration and wait until every process knows its key."""
+        self.product.apply(configuration)
+        deadline = time.monotonic() + 15
+        for port in self.ports.values():
+            models = f"http://127.0.0.1:{port}/anthropic/v1/models"
+            while httpx.get(models, headers=self.product.headers(key), timeout=10).status_code != 200:
+                assert time.monotonic() < deadline, f"the process on port {port} does not know the key {key}"
+                time.sleep(0.05)
+
     def kill(self, name: str) -> None:
         """kill -9, by pid."""
         process = self.product.processes.pop(name)

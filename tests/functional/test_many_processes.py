@@ -47,7 +47,7 @@ def _wait_until_nothing_is_held(fleet: Fleet, customer: str) -> dict[str, Any]:
 
 def test_a_hard_budget_of_a_dollar(fleet: Fleet) -> None:
     configured = configuration("dollar", budgets=[{"limit_usd": 1, "period": "month", "enforcement": "hard"}])
-    fleet.product.apply(configured)
+    fleet.apply(configured, "dollar")
     outcome = Outcome()
     dice = random.Random(7)
 
@@ -76,7 +76,7 @@ def test_a_hard_limit_of_tokens(fleet: Fleet) -> None:
     configured = configuration("tokens")
     limit = {"tokens": 200_000, "per": "day", "enforcement": "hard"}
     configured["customers"][0]["teams"][0]["rate_limits"] = [limit]
-    fleet.product.apply(configured)
+    fleet.apply(configured, "tokens")
     outcome = Outcome()
     dice = random.Random(11)
 
@@ -101,7 +101,7 @@ def test_a_hard_limit_of_tokens(fleet: Fleet) -> None:
 def test_a_limit_of_requests_at_once(fleet: Fleet) -> None:
     configured = configuration("atonce")
     configured["customers"][0]["teams"][0]["rate_limits"] = [{"concurrent": 12}]
-    fleet.product.apply(configured)
+    fleet.apply(configured, "atonce")
     outcome = Outcome()
     most = 0
 

@@ -102,7 +102,18 @@ def test_every_kind_of_write_to_the_configuration_raises_the_version(acme: Custo
 
 
 def test_no_configuration_table_is_left_out() -> None:
-    free = {"KeyActivity", "AllowanceWindow", "Lease", "GatewayProcess", "LedgerEntry", "AuditEntry", "ConfigurationVersion", "PriceProposal", "Repricing", "RepricingLine"}
+    free = {
+        "KeyActivity",
+        "AllowanceWindow",
+        "Lease",
+        "GatewayProcess",
+        "LedgerEntry",
+        "AuditEntry",
+        "ConfigurationVersion",
+        "PriceProposal",
+        "Repricing",
+        "RepricingLine",
+    }
     free |= {
         "Workspace", "ReportImport", "ReportDay", "ReportLine", "ReconciliationDay", "ReconciliationLine",
         "ReconciliationException",
