@@ -35,21 +35,31 @@ class Row:
     strict: bool
     wanted_at: datetime | None
     wanted_by: str
+    summed_at: datetime | None
 
     @property
     def place(self) -> Place:
         return self.allowance, self.starts_at, self.definition
 
-    def excuse(self) -> None:
-        """Admit what lies above the limit already, so that the row can be written; it shrinks as holds return."""
-        self.beyond = max(0, self.settled + self.held - self.limit)
+    def excuse(self) -> int:
+        """Admit what lies above the limit already, so that the row can be written; it shrinks as holds return.
+
+        Gives by how much it grew.
+        """
+        before, self.beyond = self.beyond, max(0, self.settled + self.held - self.limit)
+        return max(0, self.beyond - before)
+
+    def sum_anew(self, budget: WatchedBudget, window: Window, now: datetime) -> None:
+        """Take what is settled from the ledger; a rolling budget's sum falls as time goes by."""
+        self.settled = _sum(budget, window_at(budget.period, now) if budget.period.rolling else window)
+        self.summed_at = now
 
 
 _COLUMNS = (
     "id", "allowance", "starts_at", "definition", "limit", "settled", "held", "beyond", "strict", "wanted_at",
-    "wanted_by",
+    "wanted_by", "summed_at",
 )  # fmt: skip
-_WRITTEN = ("limit", "settled", "held", "beyond", "strict", "wanted_at", "wanted_by")
+_WRITTEN = ("limit", "settled", "held", "beyond", "strict", "wanted_at", "wanted_by", "summed_at")
 
 
 def find(places: Collection[Place], *, lock: bool) -> dict[Place, Row]:
@@ -70,11 +80,11 @@ def write(rows: Iterable[Row]) -> None:
         AllowanceWindow._meta.db_table,
         _WRITTEN,
         [(row.id, *(_plain(getattr(row, name)) for name in _WRITTEN)) for row in rows],
-        moments=("wanted_at",),
+        moments=("wanted_at", "summed_at"),
     )
 
 
-def make(needed: Iterable[tuple[WatchedBudget | WatchedLimit, Window]]) -> None:
+def make(needed: Iterable[tuple[WatchedBudget | WatchedLimit, Window]], now: datetime) -> None:
     """Make windows that are missing, each with the sum of what the ledger holds.
 
     Two processes may try at once: the unique constraint lets one insert, the other waits for it and finds the row.
@@ -85,8 +95,8 @@ def make(needed: Iterable[tuple[WatchedBudget | WatchedLimit, Window]]) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO governance_allowancewindow (allowance, budget_id, rate_limit_id, definition, starts_at, "
-                'ends_at, "limit", settled, held, beyond, strict, wanted_at, wanted_by) '
-                "VALUES (%s, %s, %s, %s, %s, %s, %s, 0, 0, 0, %s, NULL, '') ON CONFLICT DO NOTHING",
+                'ends_at, "limit", settled, held, beyond, strict, wanted_at, wanted_by, '
+                "summed_at) VALUES (%s, %s, %s, %s, %s, %s, %s, 0, 0, 0, %s, NULL, '', %s) ON CONFLICT DO NOTHING",
                 [
                     watched.key,
                     watched.id if budget else None,
@@ -96,9 +106,12 @@ def make(needed: Iterable[tuple[WatchedBudget | WatchedLimit, Window]]) -> None:
                     _plain(window.ends_at),
                     watched.limit,
                     watched.strict,
+                    _plain(now),
                 ],
             )
-            before = _sum(budget, window) if cursor.rowcount == 1 and budget and not budget.period.rolling else 0
+            before = 0
+            if cursor.rowcount == 1 and budget:
+                before = _sum(budget, window_at(budget.period, now) if budget.period.rolling else window)
             if before:
                 cursor.execute(
                     "UPDATE governance_allowancewindow SET settled = settled + %s, "
@@ -106,11 +119,6 @@ def make(needed: Iterable[tuple[WatchedBudget | WatchedLimit, Window]]) -> None:
                     "WHERE allowance = %s AND definition = %s AND starts_at = %s",
                     [before, before, before, watched.key, watched.definition, _plain(window.starts_at)],
                 )
-
-
-def rolling_sum(budget: WatchedBudget, now: datetime) -> int:
-    """What a rolling budget has spent in the periods before now, in nano-dollars."""
-    return _sum(budget, window_at(budget.period, now))
 
 
 def leases_of(owner: str, windows: Collection[int]) -> dict[int, tuple[int, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
@@ -25,6 +26,8 @@ ALIVE = timedelta(seconds=15)
 """A process counts as alive, for its fair share, this long after its last sign of life."""
 WANTED = timedelta(seconds=1)
 """How long a wish for more is remembered."""
+ROLL = timedelta(seconds=30)
+"""How old a rolling budget's sum may be where it leaves room."""
 KEPT = timedelta(hours=1)
 """How long the rows of limits' windows stay after their end."""
 
@@ -35,27 +38,25 @@ def exchange(owner: str, orders: Sequence[Order], *, processes: int, now: dateti
     Returns the answers, and the orders for windows that do not exist: their budget or limit is gone, or counts
     something else than the process believes.
     """
-    known = watched.current(share=False)
-    _make_missing(orders, known)
+    _make_missing(orders, watched.current(), now)
     with transaction.atomic():
-        stamp = _clock()
+        watched.pin()
+        known, stamp = watched.current(), _clock()
         rows = allowance_rows.find([order.place for order in orders], lock=True)
-        # Under the locks: a transfer holds them while it makes sure that what it takes away is neither spent nor held.
-        known = watched.current(share=False)
         leases = allowance_rows.leases_of(owner, [row.id for row in rows.values()])
         found = [(order, rows[order.place]) for order in orders if order.place in rows]
-        limits = _limits(found, known, now)
+        limits = _limits(found, known, now, stamp)
         changed: dict[int, tuple[int, int, int]] = {}
         answers: list[Answer] = []
         touched: list[Row] = []
         for order, row in found:
-            before = (row.limit, row.settled, row.held, row.beyond, row.strict, row.wanted_at)
+            before = replace(row)
             amount, version = leases.get(row.id, (0, 0))
             left = _carry_out(order, row, amount, limits.get(row.place), owner, processes, stamp)
             if left != amount:
                 version += 1
                 changed[row.id] = (row.id, left, version)
-            if before != (row.limit, row.settled, row.held, row.beyond, row.strict, row.wanted_at):
+            if before != row:
                 touched.append(row)
             answers.append(_answer(row, left, version, owner, stamp))
         allowance_rows.write(touched)
@@ -95,7 +96,8 @@ def register(owner: str, now: datetime) -> None:
 def beat(owner: str) -> int:
     """A sign of life; gives how many processes are alive, this one included."""
     stamp = _clock()
-    GatewayProcess.objects.filter(pk=owner).update(seen_at=stamp)
+    # One that was taken for dead is back: what it leases from now on must be seen.
+    GatewayProcess.objects.filter(pk=owner).update(seen_at=stamp, ended_at=None, note="")
     return max(1, GatewayProcess.objects.filter(ended_at__isnull=True, seen_at__gt=stamp - ALIVE).count())
 
 
@@ -106,6 +108,7 @@ def recover(owner: str, *, note: str) -> int:
     requests and tokens is known to nobody: its leases of those count as used.
     """
     with transaction.atomic():
+        watched.pin()
         places = list(Lease.objects.filter(owner=owner, amount__gt=0).values_list("window_id", flat=True))
         windows = AllowanceWindow.objects.select_for_update(of=("self",)).select_related("rate_limit")
         rows = {row.pk: row for row in windows.filter(pk__in=places).order_by("pk")}
@@ -152,6 +155,7 @@ def release_silent_limits(silent: timedelta) -> int:
     released = 0
     for lease in Lease.objects.filter(owner__in=quiet, amount__gt=0, window__rate_limit__isnull=False):
         with transaction.atomic():
+            watched.pin()
             row = AllowanceWindow.objects.select_for_update().get(pk=lease.window_id)
             lease.refresh_from_db()
             row.held = max(0, row.held - lease.amount)
@@ -171,15 +175,16 @@ def forget_old(now: datetime, *, most: int = 10_000) -> int:
     return AllowanceWindow.objects.filter(pk__in=ids, held=0, leases__isnull=True).delete()[0]
 
 
-def _make_missing(orders: Sequence[Order], known: Watched) -> None:
+def _make_missing(orders: Sequence[Order], known: Watched, now: datetime) -> None:
     """Make the windows that do not exist yet, before any lock is taken: making one never waits with locks held."""
     places = [order.place for order in orders]
     there = allowance_rows.find(places, lock=False)
-    allowance_rows.make(
+    missing = (
         (known.by_key[order.allowance.key], order.window)
         for order in orders
         if order.place not in there and _is_current(order, known)
     )
+    allowance_rows.make(missing, now)
 
 
 def _is_current(order: Order, known: Watched) -> bool:
@@ -187,8 +192,13 @@ def _is_current(order: Order, known: Watched) -> bool:
     return configured is not None and configured.definition == order.allowance.definition
 
 
-def _limits(found: Sequence[tuple[Order, Row]], known: Watched, now: datetime) -> dict[Place, tuple[int, bool]]:
-    """(limit in force, whether it is hard) of the windows whose configuration is the current one."""
+def _limits(
+    found: Sequence[tuple[Order, Row]], known: Watched, now: datetime, stamp: datetime
+) -> dict[Place, tuple[int, bool]]:
+    """(limit in force, whether it is hard) of the windows whose configuration is the current one.
+
+    A window that ended has the limit of its last moment: what the next one brings is not for it.
+    """
     limits: dict[Place, tuple[int, bool]] = {}
     budgets: dict[datetime, list[tuple[Place, WatchedBudget]]] = {}
     for order, row in found:
@@ -197,9 +207,11 @@ def _limits(found: Sequence[tuple[Order, Row]], known: Watched, now: datetime) -
         configured = known.by_key[order.allowance.key]
         if isinstance(configured, WatchedBudget):
             moment = max(now, order.window.starts_at)
+            if order.window.ends_at is not None:
+                moment = min(moment, order.window.ends_at - timedelta(microseconds=1))
             budgets.setdefault(moment, []).append((row.place, configured))
-            if configured.period.rolling:
-                row.settled = allowance_rows.rolling_sum(configured, now)
+            if row.summed_at is None or (configured.period.rolling and _is_worth_summing(order, row, stamp)):
+                row.sum_anew(configured, order.window, stamp)
         else:
             limits[row.place] = (configured.limit, configured.strict)
     for moment, group in budgets.items():
@@ -207,6 +219,12 @@ def _limits(found: Sequence[tuple[Order, Row]], known: Watched, now: datetime) -
         for place, budget in group:
             limits[place] = (in_force[budget.id].total, budget.strict)
     return limits
+
+
+def _is_worth_summing(order: Order, row: Row, stamp: datetime) -> bool:
+    """What a rolling budget's row says is an upper bound: good while it leaves room, and not for too long."""
+    tight = row.limit - row.settled - row.held < max(order.need, order.want)
+    return tight or row.summed_at is None or stamp - row.summed_at > ROLL
 
 
 def _carry_out(

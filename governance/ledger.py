@@ -7,10 +7,11 @@ rows loses nothing: they are made anew from the ledger.
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +26,8 @@ from governance.ledger_sums import COLUMNS as _TARGETS
 from governance.ledger_sums import ledger_sums
 from governance.models import AllowanceWindow, Budget, KeyActivity, LedgerEntry
 from governance.watched import WatchedBudget, definition, period_of
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["Posting", "adjust", "definition", "figures", "period_of", "post", "touch_keys"]
 
@@ -66,7 +69,8 @@ def post(postings: Sequence[Posting], *, owner: str = "") -> list[WindowState]:
     given = {posting.id: posting for posting in postings}
     moves = _moves(given.values())
     known = allowance_rows.find(moves.keys(), lock=False)
-    allowance_rows.make((move.budget, move.window) for place, move in moves.items() if place not in known)
+    now = datetime.now(UTC)
+    allowance_rows.make(((move.budget, move.window) for place, move in moves.items() if place not in known), now)
     fresh = _insert(list(given.values()))
     rows = allowance_rows.find(moves.keys(), lock=True)
     leases = allowance_rows.leases_of(owner, [row.id for row in rows.values()]) if owner else {}
@@ -78,12 +82,21 @@ def post(postings: Sequence[Posting], *, owner: str = "") -> list[WindowState]:
         added = posted if len(fresh) == len(given) else sum(move.charges[id_] for id_ in move.charges.keys() & fresh)
         leased, version = leases.get(row.id, (0, 0))
         covered = max(0, min(added, leased))
-        row.settled += added
+        if row.summed_at is None:
+            row.sum_anew(move.budget, move.window, now)
+        else:
+            row.settled += added
         if covered:
             row.held -= covered
             leased, version = leased - covered, version + 1
             shrunk.append((row.id, leased, version))
-        row.excuse()
+        passed = row.excuse()
+        if row.strict and passed:
+            logger.warning(
+                "Charges nobody held for take the hard budget %d %d nano-dollars further beyond its limit.",
+                move.budget.id,
+                passed,
+            )
         states.append(WindowState(move.budget.id, row.definition, row.starts_at, row.settled, posted, leased, version))
     allowance_rows.write(rows.values())
     allowance_rows.write_leases(owner, shrunk)
@@ -100,7 +113,8 @@ class _Move:
 
 
 def _moves(postings: Iterable[Posting]) -> dict[allowance_rows.Place, _Move]:
-    by_target = watched.current(share=True).by_target
+    watched.pin()
+    by_target = watched.current().by_target
     moves: dict[allowance_rows.Place, _Move] = {}
     latest: dict[int, Window] = {}
     for posting in postings:

@@ -21,6 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from governance import partitions
 from governance.models import (
+    AllowanceWindow,
     AuditEntry,
     Budget,
     ConfigurationVersion,
@@ -41,6 +42,7 @@ from governance.models import (
     Team,
     VirtualKey,
 )
+from governance.watched import PIN
 
 APPEND_ONLY: tuple[type[models.Model], ...] = (AuditEntry, LedgerEntry)
 CONFIGURATION: tuple[type[models.Model], ...] = (
@@ -62,6 +64,11 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     MonthLock,  # no gateway reads it: with the version's lock, totals and batches under way wait for each other
 )
 _VERSION = ConfigurationVersion._meta.db_table
+_WINDOWS = AllowanceWindow._meta.db_table
+_SUMMED_ANEW = {
+    Budget._meta.db_table: "comptroller_sum_budget_anew",
+    Customer._meta.db_table: "comptroller_sum_customer_anew",
+}
 _NO_EDIT = ("BEFORE DELETE OR UPDATE", "ROW", "comptroller_refuse")
 _NO_TRUNCATE = ("BEFORE TRUNCATE", "STATEMENT", "comptroller_refuse")
 
@@ -180,6 +187,37 @@ def _version_counters(connection: BaseDatabaseWrapper) -> list[Trigger]:
     ]
 
 
+def _window_markers(connection: BaseDatabaseWrapper) -> list[Trigger]:
+    """A changed budget may have missed charges meanwhile (it was off, or counted something else): sum its windows anew.
+
+    The names sort after those that raise the version, and so does their firing: first the pin, then the windows.
+    """
+    if connection.vendor == "postgresql":
+        return [
+            Trigger(
+                name := f"{table}_windows",
+                table,
+                f"CREATE TRIGGER {name} AFTER UPDATE ON {table} REFERENCING NEW TABLE AS changed "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+            )
+            for table, function in _SUMMED_ANEW.items()
+        ]
+    recent = "(ends_at IS NULL OR ends_at > datetime('now', '-3 days'))"
+    owned = {
+        Budget._meta.db_table: "budget_id = NEW.id",
+        Customer._meta.db_table: f"budget_id IN (SELECT id FROM {Budget._meta.db_table} WHERE customer_id = NEW.id)",  # noqa: S608
+    }
+    return [
+        Trigger(
+            name := f"{table}_windows",
+            table,
+            f'CREATE TRIGGER "{name}" AFTER UPDATE ON "{table}" BEGIN '  # noqa: S608
+            f"UPDATE {_WINDOWS} SET summed_at = NULL WHERE {condition} AND {recent}; END",
+        )
+        for table, condition in owned.items()
+    ]
+
+
 def _sqlite_guards(model: type[models.Model]) -> list[Trigger]:
     table = model._meta.db_table
     # INSERT OR REPLACE deletes the row in its way without firing a DELETE trigger, so the insert itself is
@@ -216,7 +254,21 @@ _FUNCTIONS = {
     END """,
     "comptroller_raise_version": f"""
     BEGIN
+        PERFORM pg_advisory_xact_lock({PIN});
         UPDATE {_VERSION} SET version = version + 1 WHERE id = 1;
+        RETURN NULL;
+    END """,  # noqa: S608
+    "comptroller_sum_budget_anew": f"""
+    BEGIN
+        UPDATE {_WINDOWS} SET summed_at = NULL
+        WHERE budget_id IN (SELECT id FROM changed) AND (ends_at IS NULL OR ends_at > now() - interval '3 days');
+        RETURN NULL;
+    END """,  # noqa: S608
+    "comptroller_sum_customer_anew": f"""
+    BEGIN
+        UPDATE {_WINDOWS} SET summed_at = NULL
+        WHERE budget_id IN (SELECT b.id FROM {Budget._meta.db_table} b JOIN changed c ON b.customer_id = c.id)
+            AND (ends_at IS NULL OR ends_at > now() - interval '3 days');
         RETURN NULL;
     END """,  # noqa: S608
 }

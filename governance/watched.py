@@ -66,19 +66,36 @@ class Watched:
 
 
 _known = Watched(-1, {}, {})
+PIN = 0x636D705F636F6E66
+"""Number of PostgreSQL's advisory lock: "cmp_conf"."""
 
 
-def current(*, share: bool) -> Watched:
-    """What is configured now, read again when the configuration changed.
-
-    With `share`, inside a transaction, a change of configuration waits for its end and the other way round: a new
-    budget's first sum misses no charge and counts none twice.
-    """
+def current() -> Watched:
+    """What is configured now, read again when the configuration changed. To rely on it, `pin` it before."""
     global _known
-    version = _version(share)
-    if _known.version != version or version == 0:
-        _known = _read(version)
-    return _known
+    version = ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
+    known = _known
+    if known.version == version != 0:
+        return known
+    known = _read(version)
+    if known.version > _known.version:
+        # Several threads read; one that was slow must not put an older configuration in the place of a newer one.
+        _known = known
+    return known
+
+
+def pin(*, exclusive: bool = False) -> None:
+    """Until the transaction ends, no configuration changes; with `exclusive`, nothing is settled or leased either.
+
+    Every change of configuration takes it exclusively, in the trigger that raises the version: a new budget's first
+    sum misses no charge and counts none twice. It is taken before any window's row is locked. On PostgreSQL an advisory
+    lock, whose queue is fair: with a lock on the version's row a change would wait as long as batches overlap. SQLite
+    has one writer at a time.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            mode = "" if exclusive else "_shared"
+            cursor.execute(f"SELECT pg_advisory_xact_lock{mode}(%s)", [PIN])
 
 
 def forget() -> None:
@@ -125,15 +142,6 @@ def definition(row: Budget | RateLimit) -> str:
     # As text: a row that was just made has the members of its choices where one that was read has their values.
     said = [*map(str, parts), *sorted(row.model_patterns)]
     return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
-
-
-def _version(share: bool) -> int:
-    if share and connection.features.has_select_for_update:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT version FROM governance_configurationversion WHERE id = 1 FOR SHARE")
-            row = cursor.fetchone()
-        return row[0] if row else 0
-    return ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
 
 
 def _read(version: int) -> Watched:

@@ -48,6 +48,11 @@ class AllowanceWindow(models.Model):
     limit = models.BigIntegerField(default=0, help_text="In force when a lease was last granted.")
     settled = models.BigIntegerField(default=0)
     held = models.BigIntegerField(default=0, help_text="Sum of the leases.")
+    summed_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When settled was last summed from the ledger. Empty: to be done at its next use.",
+    )
     beyond = models.BigIntegerField(
         default=0,
         help_text="How far settled and held may lie above the limit: what was out when the limit was lowered, "

@@ -1,11 +1,13 @@
 """Emergency raises, transfers and resets: raises that are checked against money that is there.
 
 Amounts are nano-dollars, moments are UTC. A transfer and a reset wait for another person like every raise; `approve`
-asks `unspent` and `spent_afresh` again at that moment, inside its transaction, with the budgets locked.
+asks `demand_unspent` and `spent_afresh` again at that moment, inside its transaction, with the budgets locked.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +16,12 @@ from django.db import transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from governance import ledger
+from governance import ledger, watched
 from governance.domain.money import show_usd
 from governance.domain.windows import Period, Window, window_at
-from governance.models import AllowanceWindow, Budget, ConfigurationVersion, Customer, Raise
-from governance.selectors import budget_status
+from governance.models import AllowanceWindow, Budget, Customer, Raise
+from governance.raises import in_force
+from governance.selectors import BudgetStatus, budget_status
 from governance.services.raise_rows import demand_fit, demand_visible, new_row, save_new
 
 Status = Raise.Status
@@ -31,13 +34,22 @@ def emergency(
 ) -> Raise:
     """Raise at once, without a second person, out of what the customer's reserve of this month still has.
 
-    It ends with the budget's current period at the latest, so that it adds its amount once; where the period rolls
-    or never ends, with the customer's calendar month. Raises ValidationError where the reserve does not reach,
-    PermissionDenied where the actor may not.
+    It ends with the budget's current period at the latest, so that it adds its amount once; where that never ends,
+    with the customer's calendar month. A budget that looks back over the last days has no end at which its amount
+    stops counting anew, so it takes none. Raises ValidationError where the reserve does not reach, PermissionDenied
+    where the actor may not.
     """
     if not actor.has_perm("governance.emergency_raise"):
         raise PermissionDenied("Your roles lack the permission “governance.emergency_raise”. Ask for a raise instead.")
     demand_visible(actor, budget)
+    if budget.rolling:
+        raise ValidationError(
+            {
+                "budget": f"{budget} looks back over the last {budget.rolling} {budget.period}s: an emergency raise "
+                "would be there to spend anew as they pass, and cost more than the reserve gives. Ask for a raise "
+                "instead: another person approves it."
+            }
+        )
     with transaction.atomic():
         # Two at once would each find the reserve untouched: the customer's row lets one of them in at a time.
         customer = Customer.objects.select_for_update(no_key=True).get(pk=budget.customer_id)
@@ -86,7 +98,9 @@ def transfer(*, source: Budget, target: Budget, amount_nano_usd: int, reason: st
     now = timezone.now()
     with transaction.atomic():
         lock_budgets(source, target)
-        demand_unspent(source, amount_nano_usd, now)
+        demand_source(source, target)
+        ends = {budget.pk: _end_of_period(budget, "A transfer", now) for budget in (source, target)}
+        demand_unspent(source, amount_nano_usd, now, until=max(ends.values()))
         demand_fit(target, amount_nano_usd, now)
         halves = [
             new_row(
@@ -96,7 +110,7 @@ def transfer(*, source: Budget, target: Budget, amount_nano_usd: int, reason: st
                 reason=reason,
                 requester=requester,
                 starts_at=now,
-                ends_at=_end_of_period(budget, "A transfer", now),
+                ends_at=ends[budget.pk],
             )
             for budget, amount in ((source, -amount_nano_usd), (target, amount_nano_usd))
         ]
@@ -134,16 +148,29 @@ def lock_budgets(*budgets: Budget) -> None:
 
     Two transfers out of one budget, or a transfer and a change of its limit, follow one another by the first; a
     lease that a process asks for meanwhile waits by the last. In this order: whoever changes a budget locks it
-    before the configuration's version, and settlement takes the version before the windows.
+    before the configuration is pinned, and settlement pins it before it locks the windows.
     """
     ids = sorted({budget.pk for budget in budgets})
     list(Budget.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk").values_list("pk"))
-    list(ConfigurationVersion.objects.select_for_update(no_key=True).values_list("pk"))
+    watched.pin(exclusive=True)
     list(AllowanceWindow.objects.select_for_update(no_key=True).filter(_open(ids)).order_by("pk").values_list("pk"))
 
 
-def demand_unspent(budget: Budget, amount: int, now: datetime) -> None:
-    """The budget has so much that is neither spent nor held. Raises ValidationError.
+def demand_source(source: Budget, target: Budget) -> None:
+    """What only watches holds no money: a budget that blocks takes none from it. Raises ValidationError."""
+    if source.enforcement == Budget.Enforcement.OBSERVE and target.enforcement != Budget.Enforcement.OBSERVE:
+        raise ValidationError(
+            {
+                "source": f"{source} only watches: its limit stops nothing, so there is no money to move into "
+                f"{target}, which blocks. Choose a budget that blocks, or ask for a raise."
+            }
+        )
+
+
+def demand_unspent(budget: Budget, amount: int, now: datetime, *, until: datetime) -> None:
+    """The budget has so much that is neither spent nor held, and has it for as long as it is moved: until `until`.
+
+    What raises add counts only where they last that long: moved on, it would outlive them. Raises ValidationError.
 
     Asked with `lock_budgets`: what is held is the sum of the leases, and no lease is granted before our commit, so
     what was counted as free is free then. The race that is left: a process that had read the configuration before
@@ -153,13 +180,35 @@ def demand_unspent(budget: Budget, amount: int, now: datetime) -> None:
     """
     held = AllowanceWindow.objects.filter(_open([budget.pk])).aggregate(total=Sum("held"))["total"] or 0
     status = budget_status(budget, now)
-    free = max(0, status.limit - status.spent - max(status.held, held))
+    terms = in_force([budget.pk], now).get(budget.pk, [])
+    brief = sum(term.nano_usd for term in terms if now in term and term.nano_usd > 0 and term.ends_at < until)
+    free = max(0, _unbounded(status) - brief - status.spent - max(status.held, held))
     if amount > free:
+        over = f"; {show_usd(brief)} of that is for a shorter time than the transfer, and stays" if brief else ""
         raise ValidationError(
             {
                 "amount_nano_usd": f"{budget} has {show_usd(free)} that is neither spent nor held "
-                f"({show_usd(status.spent)} of {show_usd(status.limit)} is spent). Move that much or less."
+                f"({show_usd(status.spent)} of {show_usd(status.limit)} is spent{over}). Move that much or less."
             }
+        )
+
+
+def demand_nothing_moved(row: Raise, now: datetime) -> None:
+    """Ending this raise now takes back nothing that was moved to another budget meanwhile. Raises ValidationError.
+
+    Asked with `lock_budgets`. Otherwise the limit here would stop at nothing, while there the money stays.
+    """
+    budget = row.budget
+    if budget is None or not row.is_in_force(now):
+        return
+    terms = in_force([budget.pk], now).get(budget.pk, [])
+    moved = -sum(term.nano_usd for term in terms if now in term and term.nano_usd < 0)
+    status = budget_status(budget, now)
+    left = _unbounded(status) - row.amount_nano_usd - status.spent - status.held
+    if moved and left < 0:
+        raise ValidationError(
+            f"{show_usd(moved)} of {budget} was moved to other budgets, and {show_usd(min(moved, -left))} of that came "
+            "with this raise. Transfer it back first; or let the raise end by itself."
         )
 
 
@@ -168,14 +217,24 @@ def spent_afresh(budget: Budget, now: datetime) -> int:
 
     Raises ValidationError where that is nothing.
     """
-    window = window_of(budget, now)
-    earlier = Raise.objects.filter(
-        budget=budget, kind=Raise.Kind.RESET, status=Status.APPROVED, ends_at__gt=now, starts_at__gte=window.starts_at
-    ).aggregate(total=Sum("amount_nano_usd"))["total"]
-    amount = budget_status(budget, now).spent - (earlier or 0)
+    status = budget_status(budget, now)
+    amount = status.spent - resets_of([status], now).get(budget.pk, 0)
     if amount <= 0:
         raise ValidationError(f"Nothing was spent of {budget} since this period, or its last reset, began.")
     return amount
+
+
+def resets_of(statuses: Iterable[BudgetStatus], now: datetime) -> dict[int, int]:
+    """What earlier resets added to each budget in its current period, by id; none is absent. One query."""
+    starts = {status.budget.pk: status.window.starts_at for status in statuses}
+    rows = Raise.objects.filter(
+        budget__in=starts, kind=Raise.Kind.RESET, status=Status.APPROVED, ends_at__gt=now
+    ).values_list("budget_id", "starts_at", "amount_nano_usd")
+    sums: dict[int, int] = defaultdict(int)
+    for budget_id, starts_at, nano_usd in rows:
+        if starts_at >= starts[budget_id]:
+            sums[budget_id] += nano_usd
+    return dict(sums)
 
 
 def reserve_used(customer: Customer, now: datetime) -> int:
@@ -209,6 +268,12 @@ def _end_of_period(budget: Budget, what: str, now: datetime) -> datetime:
             {"budget": f"{what} is for a period that ends. {why} Ask for a raise until a day instead."}
         )
     return ends_at
+
+
+def _unbounded(status: BudgetStatus) -> int:
+    """The limit in force before it is cut at nothing: below zero where more was moved away than there is now."""
+    parts = status.in_force
+    return parts.base + parts.carried + parts.raised
 
 
 def _open(budget_ids: list[int]) -> Q:

@@ -13,6 +13,7 @@ from governance.encryption import EncryptedTextField
 from governance.models import Developer, Project, ScopedLimit, Team, VirtualKey
 from governance.services import audit
 from governance.services.audit import Actor
+from governance.services.reach import demand_reach
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -42,12 +43,14 @@ def save_with_audit(
     `fields` limits a change to the named fields, so that two people who change different fields of one row do
     not undo each other; the old values are read under a lock on the row. `action` defaults to
     `<model>.created` or `<model>.changed`. `extra` adds differences that are no columns.
-    Raises ValidationError, Vanished.
+    Raises ValidationError, Vanished, and OutOfReach where the actor's memberships do not cover the row.
     """
     with transaction.atomic():
         old = None if instance._state.adding else lock(instance)
         if old is not None and fields is not None:
             _keep_others(old, instance, set(fields))
+        if old is not None:
+            demand_reach(actor, old)
         if isinstance(instance, ScopedLimit):
             instance.fill_tenancy()
         instance.full_clean()
@@ -56,6 +59,7 @@ def save_with_audit(
         if old is not None and not changes:
             return instance
         instance.save()
+        demand_reach(actor, instance)
         if old is not None:
             _follow_tenancy(old, instance)
         audit.record(
@@ -70,8 +74,9 @@ def save_with_audit(
 
 
 def delete_with_audit(*, instance: models.Model, actor: Actor, actor_name: str = "", note: str = "") -> None:
-    """Delete the row and record what it held. Raises ProtectedError where other rows need it."""
+    """Delete the row and record what it held. Raises ProtectedError where other rows need it, OutOfReach."""
     with transaction.atomic():
+        demand_reach(actor, instance)
         held = {name: [old, None] for name, (_, old) in difference(None, instance).items()}
         audit.record(
             actor=actor,
@@ -87,7 +92,7 @@ def delete_with_audit(*, instance: models.Model, actor: Actor, actor_name: str =
 def lock(instance: Row) -> Row:
     """The row as it is stored now, held until the transaction ends. Raises Vanished."""
     try:
-        return type(instance)._base_manager.select_for_update().get(pk=instance.pk)
+        return type(instance)._base_manager.select_for_update(no_key=True).get(pk=instance.pk)
     except type(instance).DoesNotExist:  # type: ignore[attr-defined]
         raise Vanished(f"{instance} was deleted meanwhile; go back to the list.") from None
 

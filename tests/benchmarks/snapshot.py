@@ -175,7 +175,7 @@ def measure(profile: bool) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     resident = process.memory_info().rss
     started = time.perf_counter()
-    watched.current(share=False)
+    watched.current()
     figures = {
         "database": connection.vendor,
         "keys": len(loaded.secrets),

@@ -213,10 +213,48 @@ class TestLimitInForce:
         assert ask(row, B, need=3 * USD).leased == 3 * USD
 
     def test_a_rolling_budget_has_room_again_as_charges_grow_old(self, key: VirtualKey) -> None:
-        row = budget(key, 10 * USD, period="day", rolling=7)
-        spend(key, 9 * USD, at=NOW - timedelta(days=6))
-        assert ask(row, need=2 * USD).leased == 0
-        assert ask(row, need=2 * USD, now=NOW + timedelta(days=2)).leased == 2 * USD
+        week, fortnight = (budget(key, 10 * USD, period="day", rolling=days) for days in (7, 14))
+        today = datetime.now(UTC)  # what has grown old is told by the database's clock
+        spend(key, 9 * USD, at=today - timedelta(days=8))
+        assert ask(fortnight, need=2 * USD, now=today).leased == 0
+        assert ask(week, need=2 * USD, now=today).leased == 2 * USD
+
+    def test_a_window_that_ended_has_the_limit_of_its_last_moment(self, key: VirtualKey) -> None:
+        row = budget(key, 10 * USD, period="day", carry_over=True)
+        Budget.objects.filter(pk=row.pk).update(created_at=datetime(2026, 1, 1, tzinfo=UTC))
+        midnight = datetime(2026, 11, 22, tzinfo=UTC)
+        spend(key, 10 * USD, at=midnight - timedelta(days=1, hours=3))  # two days ago: nothing is left over of it
+        yesterday = allowance(row)
+        order = Order(yesterday, yesterday.window(midnight - timedelta(seconds=1)), least=11 * USD, need=11 * USD)
+        (answer,), _ = leases.exchange(A, [order], processes=1, now=midnight + timedelta(seconds=1))
+        assert (answer.limit, answer.leased) == (10 * USD, 0)
+
+    @pytest.mark.parametrize("change", ["off and on", "other models and back", "other zone and back"])
+    def test_what_was_charged_while_a_budget_did_not_count_is_counted_afterwards(
+        self, key: VirtualKey, change: str
+    ) -> None:
+        row = budget(key, 10 * USD)
+        spend(key, 2 * USD)
+
+        def become(**values: object) -> None:
+            if zone := values.pop("zone", None):
+                Customer.objects.filter(pk=row.customer_id).update(timezone=zone)
+            Budget.objects.filter(pk=row.pk).update(**values or {"is_active": True})
+
+        there, back = {
+            "off and on": ({"is_active": False}, {"is_active": True}),
+            "other models and back": ({"model_patterns": ["claude-haiku-*"]}, {"model_patterns": []}),
+            "other zone and back": ({"zone": "Asia/Tokyo"}, {"zone": "UTC"}),
+        }[change]
+        become(**there)
+        spend(key, 7 * USD)
+        become(**back)
+        row = Budget.objects.select_related("customer").get(pk=row.pk)
+        assert ask(row, need=8 * USD).leased == 0
+        assert ask(row, need=USD).leased == USD
+        spend(key, USD)
+        now_counted = row.windows.get(definition=allowance(row).definition)
+        assert (now_counted.settled, now_counted.beyond) == (10 * USD, 0)
 
 
 class TestLimits:
@@ -251,6 +289,14 @@ class TestProcesses:
         assert leases.beat(A) == 2
         self.silence(B, 1)
         assert leases.beat(A) == 1
+
+    def test_one_that_was_taken_for_dead_is_seen_again(self, key: VirtualKey) -> None:
+        row = budget(key, 10 * USD)
+        leases.recover(A, note="released by hand")
+        leases.beat(A)
+        ask(row, need=3 * USD)
+        self.silence(A, 5)
+        assert leases.stranded(timedelta(minutes=2)) == {A: 3 * USD}
 
     def test_what_a_dead_process_held_is_free_once(self, key: VirtualKey) -> None:
         row = budget(key, 10 * USD)
