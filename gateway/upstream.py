@@ -20,6 +20,7 @@ from aiohttp.payload import Payload
 from aiohttp.resolver import ThreadedResolver
 
 from gateway.providers.base import UpstreamRequest
+from governance.domain.addresses import is_public
 
 _T = TypeVar("_T")
 
@@ -58,14 +59,6 @@ class NotNoted(UpstreamError):
 
     def __init__(self) -> None:
         super().__init__("it was not asked, for the request could not be noted before")
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is reachable from everywhere."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return ip.is_global and not ip.is_multicast
 
 
 class _PublicResolver(AbstractResolver):

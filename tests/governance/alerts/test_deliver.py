@@ -297,3 +297,32 @@ def test_secrets_are_in_no_row_and_no_log_in_plain(
     assert "very-secret" not in told
     assert secret not in told
     assert secret.startswith("whsec_")
+
+
+@pytest.mark.parametrize("allow_private", [True, False])
+def test_an_answer_that_repeats_the_secret_address_is_kept_nowhere(
+    only_channels: Budget,
+    spend: Spend,
+    hook: Receiver,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    allow_private: bool,
+) -> None:
+    caplog.set_level("DEBUG")
+    # Loopback stands for a public address: what is shown must not depend on the setting.
+    monkeypatch.setattr(outbound, "is_public", lambda address: True)
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": True}
+    channel(only_channels, "slack", hook.url)
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": allow_private}
+    hook.answers, hook.text = [404, 404], "Cannot POST /hook?key=very-secret"
+    spend(50)
+    evaluate(NOW)
+    assert deliver(clock) == Tally(to_retry=1)
+    arrived, said = alerts.try_channel(channel=only_channels.customer.alert_channels.get(), actor=None)
+    assert (arrived, said) == (False, "Not delivered: it answered 404.")
+    assert len(hook.posted) == 2
+    told = f"{list(AlertDelivery.objects.values())} {list(AuditEntry.objects.values())} {caplog.text}"
+    assert "it answered 404" in told
+    assert "very-secret" not in told
