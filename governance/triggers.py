@@ -146,7 +146,8 @@ def _absent(connection: BaseDatabaseWrapper, wanted: Iterable[Trigger]) -> list[
 
 def expected(connection: BaseDatabaseWrapper) -> list[Trigger]:
     """Every trigger that must exist on this database."""
-    return [*history_guards(connection), *_copied_guards(connection), *_version_counters(connection)]
+    guards = [*history_guards(connection), *_copied_guards(connection)]
+    return [*guards, *_version_counters(connection), *_window_markers(connection)]
 
 
 def history_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
