@@ -66,6 +66,12 @@ SCHEDULES: tuple[Schedule, ...] = (
         at=(4, 30),
     ),
     Schedule(
+        "Compare changed days",
+        "observability.tasks.compare_waiting_days",
+        "Days of imported reports and of posted re-pricings are laid beside the provider's figures again.",
+        every_minutes=1,
+    ),
+    Schedule(
         "Delete old request rows",
         "observability.tasks.apply_retention",
         "As COMPTROLLER_LOG_RETENTION_DAYS says; the ledger stays.",

@@ -52,6 +52,12 @@ def apply_retention() -> int:
 
 
 @shared_task
+def compare_waiting_days() -> int:
+    """Compare the days for which newer figures came: a report from a file, a re-pricing."""
+    return reconciliation.compare_waiting()
+
+
+@shared_task
 def reconcile_days() -> dict[str, Any]:
     """Lay the last days beside the provider's reports; `error` says why those could not be read."""
     return reconciliation.sweep(now=timezone.now())

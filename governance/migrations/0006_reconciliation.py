@@ -29,7 +29,9 @@ class Migration(migrations.Migration):
                 (
                     "ours_nano_usd",
                     governance.fields.NanoUsdField(
-                        default=0, help_text="From the request log, priced class by class.", verbose_name="ours"
+                        default=0,
+                        help_text="From the request log, priced class by class, with what was adjusted before.",
+                        verbose_name="ours",
                     ),
                 ),
                 (
@@ -45,14 +47,22 @@ class Migration(migrations.Migration):
                 (
                     "ledger_nano_usd",
                     governance.fields.NanoUsdField(
-                        default=0, help_text="Charges of the same requests in the ledger.", verbose_name="ledger"
+                        default=0,
+                        help_text="What the same requests cost in the ledger, with the day's adjustments.",
+                        verbose_name="ledger",
                     ),
                 ),
                 (
                     "is_final",
                     models.BooleanField(default=False, help_text="The day was over, with time for late figures."),
                 ),
-                ("compared_at", models.DateTimeField()),
+                ("compared_at", models.DateTimeField(help_text="Empty: not compared yet.", null=True)),
+                (
+                    "waiting_since",
+                    models.DateTimeField(
+                        help_text="Newer figures came, which a worker compares; empty: nothing newer came.", null=True
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "reconciled day",
@@ -147,6 +157,14 @@ class Migration(migrations.Migration):
                 (
                     "difference_nano_usd",
                     governance.fields.NanoUsdField(default=0, help_text="Ours less theirs.", verbose_name="difference"),
+                ),
+                (
+                    "adjusted_nano_usd",
+                    governance.fields.NanoUsdField(
+                        default=0,
+                        help_text="What its adjustment wrote to the ledger; later comparisons count it as ours.",
+                        verbose_name="adjusted",
+                    ),
                 ),
                 ("ours_tokens", models.BigIntegerField(null=True)),
                 ("theirs_tokens", models.BigIntegerField(null=True)),

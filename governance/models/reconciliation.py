@@ -125,12 +125,19 @@ class ReconciliationDay(models.Model):
 
     day = models.DateField(primary_key=True, help_text="UTC")
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
-    ours_nano_usd = NanoUsdField("ours", default=0, help_text="From the request log, priced class by class.")
+    ours_nano_usd = NanoUsdField(
+        "ours", default=0, help_text="From the request log, priced class by class, with what was adjusted before."
+    )
     theirs_nano_usd = NanoUsdField("theirs", null=True, help_text="Empty while there is no cost report of the day.")
     drift_nano_usd = NanoUsdField("drift", null=True, help_text="Ours less theirs.")
-    ledger_nano_usd = NanoUsdField("ledger", default=0, help_text="Charges of the same requests in the ledger.")
+    ledger_nano_usd = NanoUsdField(
+        "ledger", default=0, help_text="What the same requests cost in the ledger, with the day's adjustments."
+    )
     is_final = models.BooleanField(default=False, help_text="The day was over, with time for late figures.")
-    compared_at = models.DateTimeField()
+    compared_at = models.DateTimeField(null=True, help_text="Empty: not compared yet.")
+    waiting_since = models.DateTimeField(
+        null=True, help_text="Newer figures came, which a worker compares; empty: nothing newer came."
+    )
 
     objects = InstallationQuerySet.as_manager()
 
@@ -257,6 +264,9 @@ class ReconciliationException(models.Model):
     ours_nano_usd = NanoUsdField("ours", default=0)
     theirs_nano_usd = NanoUsdField("theirs", default=0)
     difference_nano_usd = NanoUsdField("difference", default=0, help_text="Ours less theirs.")
+    adjusted_nano_usd = NanoUsdField(
+        "adjusted", default=0, help_text="What its adjustment wrote to the ledger; later comparisons count it as ours."
+    )
     ours_tokens = models.BigIntegerField(null=True)
     theirs_tokens = models.BigIntegerField(null=True)
     remark = models.CharField(max_length=300, blank=True, help_text="What is known about the cause.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -15,6 +15,10 @@ from governance.models import Customer, MonthLock, ReconciliationException
 from governance.services import audit
 from governance.services.audit import Actor
 from governance.services.records import lock as lock_row
+
+LATE_FOR = timedelta(days=100)
+"""Months that began within this time are looked at each day for what came after their lock."""
+OLDER_EVERY_DAYS = 31
 
 
 def lock_month(
@@ -87,33 +91,49 @@ def unlock_month(*, lock: MonthLock, reason: str, actor: Actor, actor_name: str 
 def list_late_charges(*, now: datetime | None = None) -> int:
     """Put what came into locked months after their lock into the exceptions queue; gives how many are new or changed.
 
-    A decided one stays decided; what comes after the decision is an exception of its own.
+    A decided one stays decided; what comes after the decision is an exception of its own. The last months are looked
+    at each day; the older ones, into which only a spool that lay for months can write, each once in 31 days.
     """
-    now, changed = now or timezone.now(), 0
-    for lock in MonthLock.objects.filter(unlocked_at__isnull=True).select_related("customer"):
-        for late in months.after_the_lock(lock):
-            with transaction.atomic():
-                rows = ReconciliationException.objects.filter(
-                    kind=ReconciliationException.Kind.LATE, lock=lock, customer_id=late.customer_id, day=late.day
-                )
-                decided = sum(rows.filter(~Q(status="open")).values_list("ours_nano_usd", flat=True))
-                amount = late.nano_usd - decided
-                open_one = rows.filter(status="open").first()
-                if amount == (open_one.ours_nano_usd if open_one else 0):
-                    continue
-                ReconciliationException.objects.update_or_create(
-                    kind=ReconciliationException.Kind.LATE,
-                    lock=lock,
-                    customer_id=late.customer_id,
-                    day=late.day,
-                    status="open",
-                    defaults={
-                        "ours_nano_usd": amount,
-                        "difference_nano_usd": amount,
-                        "opened_at": open_one.opened_at if open_one else now,
-                        "remark": f"{late.entries} ledger row(s) of {late.day} came after {lock.month:%Y-%m} was "
-                        "locked; the locked total leaves them out.",
-                    },
-                )
-                changed += 1
-    return changed
+    now = now or timezone.now()
+    active = MonthLock.objects.filter(unlocked_at__isnull=True)
+    chosen = _months_to_look_at(set(active.values_list("month", flat=True).distinct()), now)
+    locks = active.filter(month__in=chosen).select_related("customer")
+    return sum(_list_late(lock, late, now) for lock, late in months.after_the_lock(locks))
+
+
+def _months_to_look_at(locked: set[date], now: datetime) -> list[date]:
+    """The locked months of the last time, and of the older ones those whose turn it is."""
+    turn = now.date().toordinal() % OLDER_EVERY_DAYS
+    return [
+        month
+        for month in locked
+        if month >= (now - LATE_FOR).date() or (12 * month.year + month.month) % OLDER_EVERY_DAYS == turn
+    ]
+
+
+def _list_late(lock: MonthLock, late: months.Late, now: datetime) -> bool:
+    """Whether the queue had to change."""
+    with transaction.atomic():
+        rows = ReconciliationException.objects.filter(
+            kind=ReconciliationException.Kind.LATE, lock=lock, customer_id=late.customer_id, day=late.day
+        )
+        decided = sum(rows.filter(~Q(status="open")).values_list("ours_nano_usd", flat=True))
+        amount = late.nano_usd - decided
+        open_one = rows.filter(status="open").first()
+        if amount == (open_one.ours_nano_usd if open_one else 0):
+            return False
+        ReconciliationException.objects.update_or_create(
+            kind=ReconciliationException.Kind.LATE,
+            lock=lock,
+            customer_id=late.customer_id,
+            day=late.day,
+            status="open",
+            defaults={
+                "ours_nano_usd": amount,
+                "difference_nano_usd": amount,
+                "opened_at": open_one.opened_at if open_one else now,
+                "remark": f"{late.entries} ledger row(s) of {late.day} came after {lock.month:%Y-%m} was "
+                "locked; the locked total leaves them out.",
+            },
+        )
+        return True

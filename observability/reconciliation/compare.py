@@ -37,6 +37,7 @@ class Ours:
     """What we counted in one cell."""
 
     nano_usd: int = 0
+    """With what was adjusted before."""
     usd: Decimal = Decimal(0)
     """Exact; `nano_usd` is this with each request rounded once."""
     tokens: int = 0
@@ -47,6 +48,13 @@ class Ours:
     """Nano-dollars of requests charged without a price of their own."""
     priority: int = 0
     """Nano-dollars of requests of the Priority Tier, which a cost report leaves out."""
+    adjusted: int = 0
+    """Nano-dollars that adjustments of this cell wrote to the ledger; they are ours like the requests'."""
+
+    def adjust(self, nano_usd: int) -> None:
+        self.adjusted += nano_usd
+        self.nano_usd += nano_usd
+        self.usd += Decimal(nano_usd).scaleb(-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,7 @@ def _remark(key: Key, ours: Ours, token_gap: int) -> str:
         (ours.priority, "was served by the Priority Tier, which the cost report leaves out"),
         (ours.unpriced, "had no price and was charged at the dearest rate"),
         (ours.estimated, "is estimated: the provider's answer broke off"),
+        (ours.adjusted, "was adjusted before"),
     ):
         if amount:
             parts.append(f"{show_usd(amount)} of ours {words}.")

@@ -7,7 +7,7 @@ price: what a customer's own agreement adds or takes off is no matter between us
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +19,7 @@ from governance.domain.pricing import CostLine, PriceBook, normalise
 from governance.models import LedgerEntry, Price, Provider, ProviderCredential, Workspace
 from observability.models import Request
 from observability.reconciliation.compare import Key, Ours, to_nano
+from observability.selectors.costs import cost_entries, ledger_costs
 from observability.selectors.proof import usage_of
 
 UNASSIGNED = "unassigned"
@@ -61,7 +62,7 @@ def our_day(day: date) -> OurDay:
     foreign = _foreign()
     seen = 0
     for rows in _chunks(_rows(day)):
-        ledger = _charges([row.pk for row in rows])
+        ledger = ledger_costs([row.pk for row in rows], *_around(day))
         seen += sum(ledger.values())
         for row in rows:
             _check(found, row, ledger.get(row.pk, 0))
@@ -83,18 +84,21 @@ def workspaces_by_credential() -> Mapping[tuple[str, str], str]:
     }
 
 
-def requests_of(day: date, key: Key) -> list[tuple[Request, int]]:
-    """Requests of one cell with what each has in it, in nano-dollars: what an adjustment of the cell is spread over."""
-    priced, workspaces = _Pricing(), workspaces_by_credential()
-    foreign, found = _foreign(), []
+def requests_of(day: date, keys: Collection[Key]) -> dict[Key, list[tuple[Request, int]]]:
+    """Requests of some cells with what each has in it, in nano-dollars: what an adjustment of a cell is spread over.
+
+    One pass over the day, however many cells are asked for.
+    """
+    priced, workspaces, foreign = _Pricing(), workspaces_by_credential(), _foreign()
+    found: dict[Key, list[tuple[Request, int]]] = {key: [] for key in keys}
     for row in _rows(day).iterator(chunk_size=_CHUNK):
         mine = _anthropic_part(row, foreign)
         if mine is None:
             continue
         cells: dict[Key, Ours] = defaultdict(Ours)
         _count(cells, row, mine, workspaces, priced)
-        if key in cells:
-            found.append((row, cells[key].nano_usd))
+        for key in found.keys() & cells.keys():
+            found[key].append((row, cells[key].nano_usd))
     return found
 
 
@@ -102,6 +106,12 @@ def bounds(day: date) -> tuple[datetime, datetime]:
     """Start and end of the UTC day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return start, start + timedelta(days=1)
+
+
+def _around(day: date) -> tuple[datetime, datetime]:
+    """First and last moment of the UTC day."""
+    start, end = bounds(day)
+    return start, end - timedelta.resolution
 
 
 class _Pricing:
@@ -150,7 +160,7 @@ def _rows(day: date) -> QuerySet[Request]:
     used = Q(cost_nano_usd__gt=0) | Q(input_tokens__gt=0) | Q(output_tokens__gt=0) | Q(cache_read_tokens__gt=0)
     used |= Q(cache_write_5m_tokens__gt=0) | Q(cache_write_1h_tokens__gt=0) | Q(web_searches__gt=0)
     rows = Request.objects.filter(used, started_at__gte=start, started_at__lt=end)
-    return rows.exclude(cache__in=("hit_exact", "hit_semantic")).order_by("started_at", "id").only(*_COLUMNS)
+    return rows.filter(cache=Request.Cache.NONE).order_by("started_at", "id").only(*_COLUMNS)
 
 
 def _anthropic_part(row: Request, foreign: set[str]) -> int | None:
@@ -219,11 +229,6 @@ def _mark(cell: Ours, row: Request, nano: int) -> None:
         cell.priority += nano
 
 
-def _charges(ids: Sequence[str]) -> dict[str, int]:
-    charges = LedgerEntry.objects.filter(pk__in=ids, kind=LedgerEntry.Kind.CHARGE)
-    return dict(charges.values_list("pk", "amount_nano_usd"))
-
-
 def _check(found: OurDay, row: Request, charged: int) -> None:
     if row.cost_nano_usd != charged:
         found.gap_nano_usd += row.cost_nano_usd - charged
@@ -232,11 +237,9 @@ def _check(found: OurDay, row: Request, charged: int) -> None:
 
 def _unseen(found: OurDay, day: date, seen: int) -> None:
     """Charges of the day that no request row explains: of any provider, as a ledger entry names none."""
-    start, end = bounds(day)
-    charges = LedgerEntry.objects.filter(
-        kind=LedgerEntry.Kind.CHARGE, occurred_at__gte=start, occurred_at__lt=end
-    ).order_by()
-    rest = (charges.aggregate(nano=Sum("amount_nano_usd"))["nano"] or 0) - seen
+    entries = cost_entries(*_around(day))
+    rest = (entries.aggregate(nano=Sum("amount_nano_usd"))["nano"] or 0) - seen
+    charges = entries.filter(kind=LedgerEntry.Kind.CHARGE)
     lost = charges.filter(~Exists(Request.objects.filter(pk=OuterRef("request_id")))).count()
     if rest or lost:
         found.gap_nano_usd -= rest

@@ -42,6 +42,7 @@ _KEPT = {"speed", "api_key_id", "account_id", "service_account_id"}
 _BUCKET_FIELDS = {"starting_at", "ending_at", "results"}
 _PAGE_FIELDS = {"data", "has_more", "next_page"}
 _LARGEST_USD = Decimal(9_000_000_000)
+_LARGEST_COUNT = 2**63 - 1
 _EXACT = Context(prec=80)
 
 
@@ -148,9 +149,21 @@ def combine(pages: Sequence[Page], kind: Kind | None, sha256: str) -> Report:
     for page in pages:
         for day, lines in page.days.items():
             days.setdefault(day, []).extend(lines)
+    for day in days:
+        _check_sums(day, days[day])
     unknown = tuple(dict.fromkeys(name for page in pages for name in page.unknown))
     (found,) = kinds
     return Report(found, {day: tuple(days[day]) for day in sorted(days)}, unknown, sha256)
+
+
+def _check_sums(day: date, lines: Iterable[Line]) -> None:
+    """A cell sums lines of its day: what fits line by line must fit together too."""
+    tokens, cents = 0, Decimal(0)
+    for line in lines:
+        tokens += line.tokens or 0
+        cents = _EXACT.add(cents, abs(Decimal(line.cents or 0)))
+    if tokens > _LARGEST_COUNT or cents > _LARGEST_USD * 100:
+        raise BadReport(f"The lines of {day} come to more than any account can have used. Is it the right file?")
 
 
 def parse_page(document: Any, kind: Kind | None = None) -> Page:
@@ -257,8 +270,8 @@ def _usage_lines(day: date, result: Mapping[str, Any], unknown: _Unknown) -> lis
     for token_class, value in counts.items():
         if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise BadReport(f"{token_class} of {model} on {day} is {value!r}, not a count.")
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_COUNT:
+            raise BadReport(f"{token_class} of {model} on {day} is {str(value)[:60]}, not a count of tokens.")
         if value:
             lines.append(Line(day, workspace, model, token_class, tokens=value, extra=extra, **dimensions))
     return lines

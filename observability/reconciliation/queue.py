@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from governance.models import ReconciliationDay, ReconciliationException
 from governance.services import audit
 from governance.services.audit import Actor
 from governance.services.records import lock
-from observability.reconciliation.compare import Difference
+from observability.reconciliation.compare import Difference, Key
 from observability.reconciliation.ours import OurDay
 
 Status = ReconciliationException.Status
 Kind = ReconciliationException.Kind
 DECISIONS = (Status.EXPLAINED, Status.IGNORED, Status.ADJUSTED)
 _CELL = ("model", "token_class", "workspace_id")
+_LOCK = 0x636D705F7265636F
+"""Number of the PostgreSQL advisory lock of imports, comparisons and decisions: "cmp_reco"."""
+
+
+def adjusted(day: date) -> dict[Key, int]:
+    """Nano-dollars by cell that adjustments of the day wrote to the ledger, in whichever month they had to count."""
+    rows = ReconciliationException.objects.filter(kind=Kind.DIFFERENCE, day=day).exclude(adjusted_nano_usd=0)
+    sums = rows.order_by().values_list(*_CELL).annotate(total=Sum("adjusted_nano_usd"))
+    return {(model, token_class, workspace): int(total) for model, token_class, workspace, total in sums if total}
+
+
+def one_at_a_time() -> None:
+    """One import, comparison or decision at a time; inside a transaction.
+
+    Two imports would both find the newest day and both add theirs; a comparison beside an adjustment would open again
+    what that one just closed. SQLite has one writer at a time anyway.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
 def open_exceptions(row: ReconciliationDay, cells: Iterable[Difference], ours: OurDay, *, now: datetime) -> None:
     """Make the queue say what the comparison found: inside its transaction.
 
-    A decision holds as long as the figures it was made on; other figures are another exception.
+    A decision holds as long as the figures it was made on; other figures are another exception. An adjustment is
+    counted in ours, so what differs after it is new, whatever its amount.
     """
     wanted: dict[tuple[str, ...], dict[str, Any]] = {
         (Kind.DIFFERENCE, cell.model, cell.token_class, cell.workspace_id): {
@@ -56,7 +78,7 @@ def open_exceptions(row: ReconciliationDay, cells: Iterable[Difference], ours: O
         (waiting if exception.status == Status.OPEN else decided)[key] = exception
     for key, figures in wanted.items():
         last = decided.get(key)
-        still = last is not None and last.status != Status.GONE and _same(last, figures)
+        still = last is not None and last.status in (Status.EXPLAINED, Status.IGNORED) and _same(last, figures)
         if (open_one := waiting.pop(key, None)) is not None:
             if still:
                 _close(open_one, "The figures are those of an earlier decision again.", now)
@@ -122,6 +144,7 @@ def claim(exception: ReconciliationException, note: str) -> ReconciliationExcept
     """The exception, locked and still open: two people who decide at once are told apart here."""
     if not note.strip():
         raise ValidationError({"note": "Say why; the note is kept with the decision."})
+    one_at_a_time()
     row = lock(exception)
     if row.status != Status.OPEN:
         raise ValidationError(f"{row} is decided already ({row.get_status_display().lower()}).")

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from governance.domain.pricing import normalise
@@ -24,11 +24,12 @@ from governance.models import (
 )
 from governance.services import audit
 from governance.services.audit import Actor
+from observability.reconciliation import waiting
 from observability.reconciliation.client import AdminApi
 from observability.reconciliation.compare import Difference, Key, Tolerance, compare
 from observability.reconciliation.ours import OurDay, our_day
 from observability.reconciliation.parse import Kind, Line, Report, digest
-from observability.reconciliation.queue import open_exceptions, settle_state
+from observability.reconciliation.queue import adjusted, one_at_a_time, open_exceptions, settle_state
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,6 @@ _CELL_COLUMNS = (
     "model", "token_class", "workspace_id", "ours_nano_usd", "theirs_nano_usd", "ours_tokens", "theirs_tokens",
     "status", "remark",
 )  # fmt: skip
-_LOCK = 0x636D705F7265636F
-"""Number of the PostgreSQL advisory lock of imports and comparisons: "cmp_reco"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,17 @@ def import_report(
 ) -> Imported:
     """Keep each day of a report that differs from what is known of it; the newest one counts, older ones stay.
 
-    Importing the same again changes nothing. Raises ValidationError for days that cannot be.
+    Importing the same again changes nothing. Changed days wait to be compared, by a worker or by who calls this.
+    Raises ValidationError for days that cannot be.
     """
     now = now or timezone.now()
     ahead = [day for day in report.days if day > now.astimezone(UTC).date()]
     if ahead:
         raise ValidationError(f"The report has figures of {ahead[0]}, which has not begun. Is it the right file?")
+    if len(report.days) > MAX_DAYS:
+        raise ValidationError(f"The report has {len(report.days)} days; import at most {MAX_DAYS} days at a time.")
     with transaction.atomic():
-        _one_at_a_time()
+        one_at_a_time()
         known = dict(
             ReportDay.objects.filter(kind=report.kind, is_current=True, day__in=list(report.days)).values_list(
                 "day", "digest"
@@ -106,6 +108,7 @@ def import_report(
         for day, lines in changed.items():
             kept = ReportDay.objects.create(report=made, kind=report.kind, day=day, digest=digest(lines))
             ReportLine.objects.bulk_create(_stored(kept, lines), batch_size=500)
+        waiting.mark_new(changed, now)
         audit.record(
             actor=actor,
             actor_name=actor_name,
@@ -119,14 +122,20 @@ def import_report(
 def compare_day(day: date, *, now: datetime | None = None) -> ReconciliationDay:
     """Lay our day beside the newest reports of it, and open, update or close its exceptions."""
     now = now or timezone.now()
-    horizon = _log_begins(now)
+    horizon = log_begins(now)
     known: ReconciliationDay | None = ReconciliationDay.objects.filter(pk=day).first()
-    if known is not None and horizon is not None and day < horizon:
+    if known is not None and known.compared_at is not None and horizon is not None and day < horizon:
         logger.info("The request rows of %s are deleted: its comparison of %s stays.", day, known.compared_at)
+        _answered(day, known.waiting_since)
         return known
+    # Race: a re-pricing that posts while we read marks the day again, with another moment, and it stays marked.
+    asked = known.waiting_since if known is not None else None
     ours = our_day(day)
     with transaction.atomic():
-        _one_at_a_time()
+        one_at_a_time()
+        for key, nano in adjusted(day).items():
+            ours.cells[key].adjust(nano)
+            ours.ledger += nano
         cost, usage = _theirs(day, "cost"), _theirs(day, "usage")
         cells = compare(
             ours.cells,
@@ -138,7 +147,14 @@ def compare_day(day: date, *, now: datetime | None = None) -> ReconciliationDay:
         if row.is_final:
             open_exceptions(row, cells, ours, now=now)
         settle_state(row)
+        _answered(day, asked)
     return row
+
+
+def _answered(day: date, asked: datetime | None) -> None:
+    """Take the mark away that a comparison answered; a later one stays."""
+    if asked is not None:
+        ReconciliationDay.objects.filter(pk=day, waiting_since=asked).update(waiting_since=None)
 
 
 def reconcile(
@@ -225,17 +241,7 @@ def _keep(day: date, ours: OurDay, cells: list[Difference], *, has_cost: bool, n
     return row
 
 
-def _log_begins(now: datetime) -> date | None:
+def log_begins(now: datetime) -> date | None:
     """The first day whose request rows are all still there; None where none are ever deleted."""
     keep: int = settings.COMPTROLLER["COMPTROLLER_LOG_RETENTION_DAYS"]
     return (now - timedelta(days=keep)).astimezone(UTC).date() + timedelta(days=1) if keep else None
-
-
-def _one_at_a_time() -> None:
-    """One import or comparison at a time: two would both find the newest day and both add theirs.
-
-    SQLite has one writer at a time anyway.
-    """
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])

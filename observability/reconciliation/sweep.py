@@ -8,13 +8,34 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 
 from governance.services.months import list_late_charges
 from observability.reconciliation.client import Unreachable
 from observability.reconciliation.parse import BadReport
-from observability.reconciliation.services import admin_api, reconcile
+from observability.reconciliation.services import admin_api, compare_day, reconcile
+from observability.reconciliation.waiting import waiting_days
 
 logger = logging.getLogger(__name__)
+
+
+def compare_waiting() -> int:
+    """Compare the days for which newer figures came; gives how many.
+
+    Safe to repeat and to interrupt: a day waits until its comparison is kept, and each is kept by itself.
+    """
+    days = waiting_days()
+    done = 0
+    for day in days:
+        try:
+            compare_day(day)
+            done += 1
+        except DatabaseError:
+            raise
+        except Exception:
+            # It waits on, as its page says; the other days must not wait with it.
+            logger.exception("%s could not be compared", day)
+    return done
 
 
 def sweep(*, now: datetime, actor_name: str = "daily reconciliation") -> dict[str, Any]:

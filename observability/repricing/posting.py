@@ -7,19 +7,20 @@ ledger: its cost is the sum of both, so that every figure made from the log foot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
-from django.db import connection, transaction
-from django.db.models import Q, Sum
+from django.db import transaction
 from django.utils import timezone
 
-from governance import ledger
+from governance import ledger, months
 from governance.ledger import Posting
 from governance.models import LedgerEntry, Repricing, RepricingLine
 from governance.services import audit
 from observability import rollups
 from observability.models import Request
+from observability.reconciliation import waiting
 from observability.repricing.closed import CLOSED, ClosedMonths
+from observability.selectors.costs import cost_entries, ledger_costs
 
 CHUNK_LINES = 500
 ACTOR_NAME = "re-pricing"
@@ -58,7 +59,7 @@ def _chunk(pk: int) -> bool:
                 changes={"posted": [0, run.posted], "posted_nano_usd": [0, run.posted_nano_usd]},
             )
             return False
-        _hold_configuration()
+        months.hold()
         posted = _post_lines(lines, now)
         run.posted += len(posted)
         run.posted_nano_usd += sum(line.new_nano_usd - line.old_nano_usd for line in posted)
@@ -75,13 +76,9 @@ def _post_lines(lines: Sequence[RepricingLine], now: datetime) -> list[Repricing
         .filter(pk__in=wanted, started_at__gte=first, started_at__lte=last)
         .order_by("pk")
     }
-    # Of a request's entries all carry its own start: the range names the partitions.
-    entries = LedgerEntry.objects.filter(request_id__in=wanted, occurred_at__gte=first, occurred_at__lte=last)
-    charges = {entry.request_id: entry for entry in entries.filter(kind=LedgerEntry.Kind.CHARGE)}
-    # An adjustment of reconciliation may name a request too, for a share of a difference: it is not that one's cost.
-    own = RepricingLine.objects.filter(request_id__in=wanted, posted_at__isnull=False).values_list("pk", flat=True)
-    priced = entries.filter(Q(kind=LedgerEntry.Kind.CHARGE) | Q(pk__in=list(own)))
-    sums = dict(priced.order_by().values_list("request_id").annotate(total=Sum("amount_nano_usd")))
+    charged = cost_entries(first, last).filter(request_id__in=wanted, kind=LedgerEntry.Kind.CHARGE)
+    charges = {entry.request_id: entry for entry in charged}
+    sums = ledger_costs(wanted, first, last)
     closed = ClosedMonths()
     good: list[RepricingLine] = []
     for line in lines:
@@ -105,6 +102,8 @@ def _post_lines(lines: Sequence[RepricingLine], now: datetime) -> list[Repricing
     )
     RepricingLine.objects.bulk_update(lines, ["posted_at", "skipped"], batch_size=200)
     rollups.mark(line.occurred_at for line in good)
+    # Their days were laid beside the bill with the old cost, and may have been adjusted to it.
+    waiting.mark({line.occurred_at.astimezone(UTC).date() for line in good}, now)
     return good
 
 
@@ -125,10 +124,3 @@ def _posting(line: RepricingLine, charge: LedgerEntry) -> Posting:
         tokens=0,
         price_id=line.price_id,
     )
-
-
-def _hold_configuration() -> None:
-    """Let no month be closed between the look at it and the commit: closing one changes the configuration."""
-    if connection.features.has_select_for_update:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT version FROM governance_configurationversion WHERE id = 1 FOR SHARE")

@@ -25,7 +25,7 @@ _COLUMNS = (
     "id", "started_at", "customer", "customer_id", "model", "region", "attempts", "status", "stop_reason",
     "input_tokens", "output_tokens", "thinking_tokens", "cache_read_tokens", "cache_write_5m_tokens",
     "cache_write_1h_tokens", "web_searches", "speed", "inference_geo", "service_tier", "iterations", "cost_nano_usd",
-    "cost_quality", "price_id",
+    "cost_quality", "price_id", "cache",
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def _line(
     left_out: Counter[str],
 ) -> RepricingLine | None:
     """The line of a request whose cost changes, or that has a price now and had none."""
-    if row.customer_id is None or not _used(row):
+    if row.customer_id is None or row.cache != Request.Cache.NONE or not _used(row):
         return None
     new = reprice(row, book, platforms)
     if new.left_out:

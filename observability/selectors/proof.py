@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q, Sum
-
 from governance.catalog import price_book, price_override
 from governance.domain.pricing import CostLine, PriceBook, normalise
 from governance.domain.usage import Iteration, Usage
-from governance.models import LedgerEntry, ModelAlias, Price, PriceOverride, RepricingLine
+from governance.models import ModelAlias, Price, PriceOverride, RepricingLine
 from observability.models import Request
 from observability.querysets import NEAR
+from observability.selectors.costs import ledger_costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,7 @@ def prove(request: Request) -> Proof:
     price = Price.objects.filter(pk=request.price_id).first() if request.price_id else None
     repriced = RepricingLine.objects.filter(request_id=request.pk, posted_at__isnull=False).order_by("posted_at")
     adjusted = repriced.last()
-    # All of them occurred when the request started: the bounds spare PostgreSQL the other months' partitions.
-    around = (request.started_at - NEAR, request.started_at + NEAR)
-    entries = LedgerEntry.objects.filter(
-        Q(kind=LedgerEntry.Kind.CHARGE) | Q(pk__in=list(repriced.values_list("pk", flat=True))),
-        request_id=request.pk,
-        occurred_at__gte=around[0],
-        occurred_at__lte=around[1],
-    )
-    ledger = entries.aggregate(total=Sum("amount_nano_usd"))["total"]
+    ledger = ledger_costs([request.pk], request.started_at - NEAR, request.started_at + NEAR).get(request.pk)
     overrides = list(PriceOverride.objects.filter(pk__in=_override_ids(request, adjusted)))
     lines, computed, note = _compute(request, price, overrides)
     remarks = [note, f"The customer's terms apply: {'; '.join(o.terms for o in overrides)}." if overrides else ""]

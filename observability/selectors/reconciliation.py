@@ -117,7 +117,7 @@ def month_page(user: Any, month: date, *, today: date) -> MonthPage:
         locks=locks,
         lockable=_lockable(user, locks),
         imports=tuple(ReportImport.objects.visible_to(user)[:6]),
-        compared_at=max((row.compared_at for row in known.values()), default=None),
+        compared_at=max((row.compared_at for row in known.values() if row.compared_at), default=None),
     )
 
 

@@ -36,6 +36,8 @@ def token_class(name: str) -> str:
 
 @register.simple_tag
 def day_state(row: ReconciliationDay) -> SafeString:
+    if row.waiting_since is not None:
+        return _status("refused", "◌", "Waits to be compared")
     word = "No report" if row.state == "open" and row.theirs_nano_usd is None else row.get_state_display()
     return _status(*_DAY[row.state], word)
 
@@ -77,6 +79,8 @@ def month_state(page: MonthPage) -> str:
 @register.simple_tag
 def day_sentence(page: DayPage) -> str:
     row = page.row
+    if row.waiting_since is not None:
+        return "Newer figures came: a worker compares them within a few minutes."
     if row.theirs_nano_usd is None:
         return "Anthropic's cost report of this day is not there yet."
     if not row.is_final:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from threading import Event
 
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from ulid import ULID
 
 from governance import months
@@ -95,6 +96,35 @@ def test_another_zone_after_the_lock_makes_nothing_late(acme: Customer) -> None:
     lock_month(month=NOVEMBER, customer=acme, actor=None, now=NOW)
     Customer.objects.update(timezone="America/New_York")
     assert list_late_charges(now=NOW) == 0
+
+
+def test_another_zone_after_the_lock_opens_nothing_of_it(acme: Customer) -> None:
+    lock_month(month=NOVEMBER, customer=acme, actor=None, now=NOW)
+    Customer.objects.update(timezone="America/New_York")
+    for moment in (BERLIN_NOVEMBER, datetime(2026, 11, 1, 3, 59, tzinfo=UTC), datetime(2026, 11, 30, 22, tzinfo=UTC)):
+        assert months.is_locked(acme.pk, moment), moment
+        # December of New York: what is still its November stands in no statement but the lock's.
+        assert months.first_open_moment(acme.pk, moment) == datetime(2026, 12, 1, 5, tzinfo=UTC)
+    assert not months.is_locked(acme.pk, BERLIN_NOVEMBER - timedelta(seconds=1))
+    assert not months.is_locked(acme.pk, datetime(2026, 12, 1, 5, tzinfo=UTC))
+
+
+def test_the_daily_look_for_late_charges_does_not_grow_with_the_years(acme: Customer, globex: Customer) -> None:
+    closed = [date(2023 + number // 12, number % 12 + 1, 1) for number in range(47)]
+    for month in closed:
+        lock_month(month=month, customer=None, actor=None, now=NOW)
+    old = datetime(2024, 5, 12, tzinfo=UTC)
+    for customer in (acme, globex):
+        charge(customer, old, 5)
+        charge(customer, datetime(2026, 11, 12, tzinfo=UTC), 7)
+    with CaptureQueriesContext(connection) as queries:
+        assert list_late_charges(now=NOW) == 2
+    # Two recent months that are locked and at most two older ones, each in two zones.
+    assert sum('FROM "governance_ledgerentry"' in query["sql"] for query in queries) <= 8
+    for number in range(1, 32):
+        list_late_charges(now=NOW + timedelta(days=number))
+    found = ReconciliationException.objects.filter(day=old.date())
+    assert sorted(found.values_list("customer__name", "ours_nano_usd")) == [("Acme", 5), ("Globex", 5)]
 
 
 def test_another_person_opens_it_again_with_a_reason(acme: Customer) -> None:

@@ -81,7 +81,7 @@ class ReconciliationDayAdmin(ReadOnlyAdmin):
         )
 
     def import_file(self, request: HttpRequest) -> HttpResponse:
-        """A saved report: each of its days is compared at once."""
+        """A saved report: kept at once; a worker compares its days."""
         if not request.user.has_perm("governance.add_reportimport") or not sees_every_customer(request.user):
             raise PermissionDenied("Reports sum up every customer: who sees all of them imports them.")
         upload = request.FILES.get("file") if request.method == "POST" else None
@@ -101,11 +101,10 @@ class ReconciliationDayAdmin(ReadOnlyAdmin):
                     request, f"{upload.name} was not imported. {' '.join(error.messages)}", messages.ERROR
                 )
             else:
-                rows = [compare_day(day) for day in report.days]
-                off = sum(row.state == row.State.OFF for row in rows)
                 month = min(report.days)
                 told = f"{upload.name}: {len(done.days)} day(s) new or changed, {done.unchanged} as known before"
-                self.message_user(request, f"{told}; {off} to decide about.", messages.SUCCESS)
+                told += "; the changed ones are compared within a few minutes." if done.days else "."
+                self.message_user(request, told, messages.SUCCESS)
                 if report.unknown:
                     told = f"Not known to this version, kept with their lines: {', '.join(report.unknown)}."
                     self.message_user(request, told, messages.WARNING)

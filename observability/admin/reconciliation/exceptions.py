@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -14,11 +15,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
-from governance.admin import cells
+from governance.admin import cells, pickers
 from governance.admin.base import ReadOnlyAdmin
-from governance.models import ReconciliationException, VirtualKey
+from governance.models import Budget, ReconciliationException, VirtualKey
 from governance.services.records import Vanished
 from governance.templatetags import money
 from observability.reconciliation import adjustments, queue
@@ -39,18 +40,28 @@ class DecisionForm(forms.Form):
     )
 
 
+class KeyField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """A virtual key, named with its team: many teams have a key called `laptop`."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return pickers.label(obj)
+
+
 class AdjustmentForm(DecisionForm):
-    virtual_key = forms.ModelChoiceField(
+    # Searched for, not listed: there may be thousands. The widget looks where a budget's key is looked for.
+    virtual_key = KeyField(
         queryset=VirtualKey.objects.none(),
         required=False,
-        widget=UnfoldAdminSelectWidget,
+        widget=AutocompleteSelect(
+            Budget._meta.get_field("virtual_key"), admin.site, attrs={"data-placeholder": "Search by name or team"}
+        ),
         help_text="Only where nobody of ours used this cell: who it is charged to. Empty spreads it over its keys.",
     )
 
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["virtual_key"]
-        field.queryset = VirtualKey.objects.visible_to(user).select_related("team__customer")
+        field.queryset = VirtualKey.objects.visible_to(user).select_related(*pickers.RELATED["virtual_key"])
 
 
 @admin.register(ReconciliationException)
@@ -126,7 +137,8 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
             "how": how,
             "verb": VERBS[how],
             "rows": list(zip(rows, names(row.workspace_id for row in rows), strict=True)),
-            "plans": [_planned(row) for row in rows] if how == "adjusted" else [],
+            # A day is priced again for it: shown once, not with every note that was forgotten.
+            "plans": _planned(rows) if how == "adjusted" and request.method == "GET" else [],
             "form": form,
             "back_url": _queue(),
         }
@@ -138,11 +150,12 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
         """Decide each by itself; says which could not be. True where at least one was decided."""
         done = 0
         note = form.cleaned_data["note"]
+        used = adjustments.used_in(rows) if how == "adjusted" else {}
         for row in rows:
             try:
                 if how == "adjusted":
                     key = form.cleaned_data["virtual_key"]
-                    adjustments.adjust(exception=row, note=note, actor=request.user, key=key)
+                    adjustments.adjust(exception=row, note=note, actor=request.user, key=key, used=used.get(row.day))
                 else:
                     queue.decide(exception=row, status=how, note=note, actor=request.user)
                 done += 1
@@ -201,12 +214,17 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
         return next(iter(names([row.workspace_id])))
 
 
-def _planned(row: ReconciliationException) -> tuple[ReconciliationException, list[adjustments.Share], str]:
-    """What an adjustment of the exception would write, or why it cannot."""
-    try:
-        return row, adjustments.plan(row), ""
-    except ValidationError as error:
-        return row, [], " ".join(error.messages)
+def _planned(
+    rows: list[ReconciliationException],
+) -> list[tuple[ReconciliationException, list[adjustments.Share], str]]:
+    """What an adjustment of each exception would write, or why it cannot."""
+    used, found = adjustments.used_in(rows), []
+    for row in rows:
+        try:
+            found.append((row, adjustments.plan(row, used=used.get(row.day)), ""))
+        except ValidationError as error:
+            found.append((row, [], " ".join(error.messages)))
+    return found
 
 
 def _to_decide(how: str, queryset: Any) -> HttpResponseRedirect:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -13,6 +14,8 @@ from unfold.decorators import display
 from governance.admin import cells
 from governance.admin.base import ReadOnlyAdmin, VisibleAdmin
 from governance.models import ReportImport, Workspace
+from governance.querysets import sees_every_customer
+from governance.services.workspaces import delete_workspace, save_workspace
 
 
 @admin.register(ReportImport)
@@ -65,6 +68,26 @@ class WorkspaceAdmin(VisibleAdmin):
     list_display = ["credential", "workspace_id", "name"]
     list_select_related = ["credential__provider"]
     fields = ["credential", "workspace_id", "name"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and sees_every_customer(request.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and sees_every_customer(request.user)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and sees_every_customer(request.user)
+
+    def save_model(self, request: HttpRequest, obj: Workspace, form: Any, change: bool) -> None:
+        save_workspace(workspace=obj, actor=request.user, fields=form.changed_data if change else None)
+
+    def delete_model(self, request: HttpRequest, obj: Workspace) -> None:
+        delete_workspace(workspace=obj, actor=request.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        with transaction.atomic():
+            for row in queryset:
+                delete_workspace(workspace=row, actor=request.user)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "credential":

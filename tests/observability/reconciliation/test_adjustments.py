@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.db.models import Sum
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.models import AuditEntry, LedgerEntry, ReconciliationDay, ReconciliationException, VirtualKey
+from governance.models import (
+    AuditEntry,
+    LedgerEntry,
+    MonthLock,
+    Price,
+    ReconciliationDay,
+    ReconciliationException,
+    ReconciliationLine,
+    VirtualKey,
+)
 from governance.services import months as month_services
+from observability.models import Request
+from observability.reconciliation import adjustments
 from observability.reconciliation.adjustments import adjust, plan, spread
 from observability.reconciliation.parse import read_file
 from observability.reconciliation.services import compare_day, import_report
+from observability.repricing.services import approve_repricing, request_repricing
+from observability.tasks import compare_waiting_days, run_repricings
 from tests.observability.reconciliation.books import DAY, LATER, NOON, OPUS, Books, reports_of
 
 NEXT_MONTH = datetime(2026, 12, 2, 12, tzinfo=UTC)
@@ -105,6 +123,122 @@ def test_a_closed_month_stays_as_it_is(books: Books) -> None:
     assert month_services.list_late_charges(now=NEXT_MONTH) == 0
     lock.refresh_from_db()
     assert lock.total_nano_usd == 2_000_000_000
+
+
+def ledger_total() -> int:
+    return int(LedgerEntry.objects.aggregate(total=Sum("amount_nano_usd"))["total"])
+
+
+def cell_now() -> ReconciliationLine:
+    return ReconciliationLine.objects.get(token_class="output")
+
+
+def test_what_was_adjusted_is_not_adjusted_again(books: Books) -> None:
+    books.request(output=100_000)
+    adjust(exception=off_by("200", books), note="As billed", actor=None)
+    shown = ReconciliationDay.objects.get()
+    assert (shown.drift_nano_usd, shown.ledger_nano_usd, cell_now().status) == (0, 4 * 10**9, "matched")
+    again = compare_day(DAY, now=LATER)
+    assert (again.drift_nano_usd, again.ledger_nano_usd, cell_now().status) == (0, 4 * 10**9, "matched")
+    revised = off_by("210", books)
+    assert revised.difference_nano_usd == -(10**8)
+    assert "$2.00 of ours was adjusted before" in revised.remark
+    adjust(exception=revised, note="As billed at last", actor=None)
+    assert ledger_total() == 4_100_000_000
+    assert compare_day(DAY, now=LATER).state == "accepted"
+
+
+def test_the_same_difference_once_more_is_another_one(books: Books) -> None:
+    books.request(output=100_000)
+    for number, cents in enumerate(("200", "400", "200"), 1):
+        adjust(exception=off_by(cents, books), note="As billed", actor=None)
+        assert LedgerEntry.objects.filter(kind="adjustment").count() == number
+        assert ledger_total() == 2 * 10**9 + int(cents) * 10**7
+
+
+def reprice(books: Books, row: Request, to: int) -> None:
+    """As a posted re-pricing leaves it: rates of its own for the request's charge, once."""
+    price = Price.objects.create(
+        platform="anthropic", model_id=OPUS, effective_from=datetime(2026, 11, 2, tzinfo=UTC), input=4,
+        output=Decimal(to) / 10**9 / row.output_tokens * 10**6, cache_read="0.4", cache_write_5m=5, cache_write_1h=8,
+        web_search="0.01",
+    )  # fmt: skip
+    asked = request_repricing(
+        customer=None, starts_at=NOON, ends_at=NOON + timedelta(hours=1), reason="billed otherwise",
+        actor=User.objects.create_superuser("ann"),
+    )  # fmt: skip
+    run_repricings()
+    asked.refresh_from_db()
+    approve_repricing(repricing=asked, actor=User.objects.create_superuser("ben"))
+    run_repricings()
+    row.refresh_from_db()
+    assert (row.cost_nano_usd, row.price_id) == (to, price.pk)
+
+
+def test_a_re_pricing_leaves_log_and_ledger_in_step(books: Books) -> None:
+    row = books.request(output=100_000)
+    reprice(books, row, 3 * 10**9)
+    compared = compare_day(DAY, now=LATER)
+    assert (compared.ours_nano_usd, compared.ledger_nano_usd) == (3 * 10**9, 3 * 10**9)
+    assert not ReconciliationException.objects.exists()
+
+
+def test_what_was_adjusted_and_then_re_priced_is_off_again(books: Books) -> None:
+    row = books.request(output=100_000)
+    adjust(exception=off_by("100", books), note="As billed", actor=None)
+    assert compare_waiting_days() == 0
+    reprice(books, row, 3 * 10**9)
+    assert ledger_total() == 4 * 10**9
+    assert ReconciliationDay.objects.get().waiting_since is not None
+    assert compare_waiting_days() == 1
+    found = ReconciliationException.objects.get(status="open")
+    assert (found.kind, found.difference_nano_usd, found.token_class) == ("difference", 10**9, "output")
+    assert (ReconciliationDay.objects.get().state, ReconciliationDay.objects.get().drift_nano_usd) == ("off", 10**9)
+    adjust(exception=found, note="Re-priced since", actor=None)
+    assert ledger_total() == 3 * 10**9
+    assert (compare_day(DAY, now=LATER).state, ReconciliationDay.objects.get().drift_nano_usd) == ("accepted", 0)
+
+
+def test_what_was_re_priced_since_the_comparison_is_not_adjusted(books: Books) -> None:
+    row = books.request(output=100_000)
+    found = off_by("100", books)
+    reprice(books, row, 3 * 10**9)
+    with pytest.raises(ValidationError, match="Compare the day again first"):
+        adjust(exception=found, note="As billed", actor=None)
+    assert ledger_total() == 3 * 10**9
+    compare_day(DAY, now=LATER)
+    found.refresh_from_db()
+    assert found.status == "gone"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+def test_no_month_is_closed_between_the_look_and_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    books = Books()
+    books.request(output=100_000)
+    found = off_by("300", books, NEXT_MONTH)
+    looked, locked = Event(), Event()
+
+    def lock() -> None:
+        assert looked.wait(10)
+        month_services.lock_month(month=date(2026, 11, 1), customer=None, actor=None, now=NEXT_MONTH)
+        locked.set()
+        connection.close()
+
+    real = adjustments.months.first_open_moment
+
+    def look(*arguments: Any) -> datetime:
+        moment = real(*arguments)
+        looked.set()
+        assert not locked.wait(1), "a month was closed between the look and the row"
+        return moment
+
+    monkeypatch.setattr(adjustments.months, "first_open_moment", look)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(lock)
+        adjust(exception=found, note="As billed", actor=None)
+        closing.result(10)
+    assert MonthLock.objects.get().total_nano_usd == 5 * 10**9
 
 
 def test_without_a_note_or_without_a_difference_nothing_is_written(books: Books) -> None:

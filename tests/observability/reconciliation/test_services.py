@@ -229,6 +229,21 @@ def test_the_daily_task_reads_both_reports_over_http(books: Books, fake: AdminAp
     assert ReconciliationDay.objects.get(pk=DAY).state == "matched"
 
 
+def test_a_count_out_of_range_is_said_and_the_days_are_compared(
+    books: Books, fake: AdminApiFake, monkeypatch: Any
+) -> None:
+    traffic(books)
+    cost, usage = reports_of(DAY)
+    monkeypatch.setattr("observability.tasks.timezone.now", lambda: LATER)
+    for counts, words in (((10**20,), "not a count of tokens"), ((2**62, 2**62), "more than any account")):
+        for line, count in zip(usage["results"], counts, strict=False):
+            line["output_tokens"] = count
+        fake.cost, fake.usage = [cost], [usage]
+        done = reconcile_days()
+        assert words in done["error"]
+        assert ReconciliationDay.objects.count() == 7
+
+
 def test_the_command_reads_files(books: Books, tmp_path: Path, capsys: Any) -> None:
     traffic(books)
     paths = []

@@ -392,3 +392,14 @@ def test_an_adjustment_names_another_row(team: Team) -> None:
     record = a_record(customer_id=team.customer_id)
     with pytest.raises(ValueError, match="names no other request"), transaction.atomic():
         ledger.adjust([a_posting(record)])
+
+
+def test_what_our_own_cache_answered_is_not_charged_afterwards(
+    ann: User, acme: Customer, team: Team, price: Price
+) -> None:
+    log(team, 1, price_id=price.pk)
+    for hit in ("hit_exact", "hit_semantic"):
+        log(team, 2, cache=hit, cost_nano_usd=0, attempts=[])
+    discount(acme)
+    made = run(ann)
+    assert (made.changed, made.old_nano_usd, made.new_nano_usd) == (1, 4 * 10**9, 3_600_000_000)
