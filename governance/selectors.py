@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 from django.db.models import Q, QuerySet, Sum
 
 from governance import ledger
+from governance.domain.access import matches
 from governance.domain.windows import Window, window_at
 from governance.effective import InForce, limits_in_force
-from governance.models import AllowanceWindow, Budget, LedgerEntry, VirtualKey
+from governance.models import AllowanceWindow, Budget, LedgerEntry, ProviderAccess, VirtualKey
 
 THIN_HISTORY = 0.03
 """Share of a period that must be over before its run rate says anything."""
@@ -50,6 +51,11 @@ class BudgetStatus:
         return (self.spent + self.held) / self.limit if self.limit else 1.0
 
     @property
+    def counts_all(self) -> bool:
+        """It counts every request of its target, not those of some models or through one provider only."""
+        return not self.budget.model_patterns and self.budget.provider_access is None
+
+    @property
     def mode(self) -> str:
         """What happens at the limit, in a word."""
         return {"hard": "Hard", "stop": "Block", "observe": "Watch"}[self.budget.enforcement]
@@ -74,7 +80,10 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """Whether a key works now. `state`: works, blocked, expired, revoked, off; `reason` is a sentence."""
+    """Whether a key works now. `state`: works, partly, blocked, expired, revoked, off; `reason` is a sentence.
+
+    `partly`: some models, or one of several providers, are blocked; `reason` names them, the rest works.
+    """
 
     state: str
     reason: str
@@ -84,6 +93,11 @@ class KeyStatus:
     @property
     def binding(self) -> BudgetStatus | None:
         return self.budgets[0] if self.budgets else None
+
+    @property
+    def usable(self) -> bool:
+        """Some request can be sent with it."""
+        return self.state in {"works", "partly"}
 
 
 def budget_statuses(budgets: Iterable[Budget], now: datetime) -> dict[int, BudgetStatus]:
@@ -138,6 +152,7 @@ def key_statuses(keys: Iterable[VirtualKey], now: datetime) -> dict[int, KeyStat
             by_target["virtual_key", budget.provider_access.virtual_key_id].append(status)
         else:
             by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(status)
+    accesses = _accesses(rows, statuses.values())
     found: dict[int, KeyStatus] = {}
     for key in rows:
         targets = (
@@ -149,7 +164,7 @@ def key_statuses(keys: Iterable[VirtualKey], now: datetime) -> dict[int, KeyStat
         )
         applying = [status for scope, pk in targets if pk for status in by_target.get((scope, pk), [])]
         applying.sort(key=lambda status: status.share, reverse=True)
-        state, reason = _key_state(key, applying, now)
+        state, reason = _key_state(key, applying, accesses.get(key.pk, set()), now)
         found[key.pk] = KeyStatus(state, reason, tuple(applying))
     return found
 
@@ -191,7 +206,19 @@ def _status(budget: Budget, window: Window, spent: int, held: int, in_force: InF
     return BudgetStatus(budget, window, spent, held, forecast, runs_out_at, state, in_force)
 
 
-def _key_state(key: VirtualKey, budgets: list[BudgetStatus], now: datetime) -> tuple[str, str]:
+def _accesses(keys: list[VirtualKey], statuses: Iterable[BudgetStatus]) -> dict[int, set[int]]:
+    """Ids of every provider access of each key; read only where a budget of one is used up."""
+    if not any(status.state == "blocked" and status.budget.provider_access is not None for status in statuses):
+        return {}
+    found: dict[int, set[int]] = defaultdict(set)
+    rows = ProviderAccess.objects.filter(virtual_key__in=[key.pk for key in keys], provider__is_active=True)
+    for pk, key_id in rows.values_list("pk", "virtual_key_id"):
+        found[key_id].add(pk)
+    return dict(found)
+
+
+def _key_state(key: VirtualKey, budgets: list[BudgetStatus], accesses: set[int], now: datetime) -> tuple[str, str]:
+    """The state and its sentence; `accesses` are those of the key, if a budget of one is used up."""
     team, developer = key.team, key.developer
     if key.revoked_at is not None:
         why = f": {key.revoked_reason}" if key.revoked_reason else ""
@@ -201,10 +228,28 @@ def _key_state(key: VirtualKey, budgets: list[BudgetStatus], now: datetime) -> t
     for row, kind in ((team.customer, "customer"), (team, "team"), (developer, "developer")):
         if row is not None and not row.is_active:
             return "off", f"The {kind} {row} is switched off; switch it on to let this key work."
-    for status in budgets:
-        if status.state == "blocked":
-            part = f" for {', '.join(status.budget.model_patterns)}" if status.budget.model_patterns else ""
-            until = f"{status.resets_at:%Y-%m-%d %H:%M %Z}" if status.resets_at else "its limit is raised"
-            scope = status.budget.get_scope_display().lower()
-            return "blocked", f"Blocked{part} by {scope} budget “{status.budget}” until {until}; or raise its limit."
-    return "works", "Works."
+    used_up = [status for status in budgets if status.state == "blocked"]
+    if not used_up:
+        return "works", "Works."
+    closed = {status.budget.provider_access_id for status in used_up if not status.budget.model_patterns}
+    for status in used_up:
+        patterns, access = tuple(status.budget.model_patterns), status.budget.provider_access_id
+        # Every model that the key may ask for, and every provider that it may use.
+        models = not patterns or (key.model_patterns and all(matches(patterns, one) for one in key.model_patterns))
+        if models and (access is None or accesses <= closed):
+            return "blocked", f"Blocked{_part(status)} {_by(status)}."
+    told = [f"Blocked{_part(status)} {_by(status)}." for status in used_up]
+    return "partly", f"{' '.join(told)} Everything else works."
+
+
+def _part(status: BudgetStatus) -> str:
+    """What of a key's requests a budget counts, where it is not all: ` for claude-opus-*`, ` through bedrock`."""
+    budget = status.budget
+    models = f" for {', '.join(budget.model_patterns)}" if budget.model_patterns else ""
+    return models + (f" through {budget.provider_access.provider}" if budget.provider_access is not None else "")
+
+
+def _by(status: BudgetStatus) -> str:
+    until = f"{status.resets_at:%Y-%m-%d %H:%M %Z}" if status.resets_at else "its limit is raised"
+    scope = status.budget.get_scope_display().lower()
+    return f"by {scope} budget “{status.budget}” until {until}; or raise its limit"

@@ -62,8 +62,12 @@ class Standing:
 
     @property
     def binding(self) -> BudgetStatus | None:
-        """The budget that stops requests first: the one with the least left of those that stop."""
+        """The budget that stops requests first: the one with the least left of those that stop.
+
+        One of some models or one provider stops only those: it comes after those that count every request.
+        """
         stopping = [status for status in self.budgets if status.budget.enforcement != Budget.Enforcement.OBSERVE]
+        stopping = [one for one in stopping if one.counts_all] or [one for one in stopping if one.state != "blocked"]
         return min(stopping, key=lambda status: status.remaining, default=None)
 
     @property
@@ -73,20 +77,26 @@ class Standing:
 
     @property
     def works(self) -> bool:
-        return any(key.status.state == "works" for key in self.keys)
+        return any(key.status.usable for key in self.keys)
+
+    @property
+    def partly(self) -> str:
+        """What of the requests is blocked where no key works for all, as sentences; empty where one does."""
+        usable = [key.status for key in self.keys if key.status.usable]
+        return "" if not usable or any(one.state == "works" for one in usable) else usable[0].reason
 
 
 def developers_of(user: Any) -> list[Developer]:
-    """The developer records that are this person.
+    """The active developer records that are this person, at the customers whose member the person is.
 
-    The one linked to the login; and those of the same e-mail address, without a login of their own, at the
-    customers whose member the person is.
+    The one linked to the login; and those of the same e-mail address, without a login of their own. Who has left
+    keeps the login, and the link may stay for the record: neither shows anything without the membership.
     """
     mine = Q(user=user)
     if user.email:
-        customers = user.memberships.values("customer")
-        mine |= Q(user__isnull=True, email__iexact=user.email, customer__in=customers)
-    return list(Developer.objects.filter(mine).select_related("customer", "team").order_by("pk"))
+        mine |= Q(user__isnull=True, email__iexact=user.email)
+    members = Developer.objects.filter(is_active=True, customer__in=user.memberships.values("customer"))
+    return list(members.filter(mine).select_related("customer", "team").order_by("pk"))
 
 
 def keys_of(developers: Iterable[Developer]) -> list[VirtualKey]:

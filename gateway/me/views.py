@@ -93,10 +93,13 @@ def _page(request: HttpRequest, form: AskForm | None) -> HttpResponse:
 
 
 def _mine(user: Any) -> Any:
-    return Raise.objects.filter(requester=user).select_related("budget", "customer", "counterpart")
+    rows = Raise.objects.filter(requester=user, customer__in=user.memberships.values("customer"))
+    return rows.select_related("budget", "customer", "counterpart")
 
 
 def _state(standing: Standing) -> str:
+    if standing.partly:
+        return "at_risk"
     if standing.works:
         binding = standing.binding
         return "at_risk" if binding is not None and binding.state in {"at_risk", "blocked"} else "works"
@@ -113,8 +116,10 @@ def _verdict(standing: Standing) -> str:
         # The newest key that is not simply gone says why.
         key = next((key for key in standing.keys if key.status.state not in {"revoked", "expired"}), standing.keys[0])
         return f"You cannot send requests. {key.status.reason}"
-    binding = standing.binding
+    binding, can = standing.binding, "You can send requests."
+    if standing.partly:
+        can = f"You can send requests, not all. {standing.partly}"
     if binding is None:
-        return "You can send requests. No budget limits you."
+        return can if standing.partly else f"{can} No budget limits you."
     until = f" until {binding.resets_at:%Y-%m-%d %H:%M}" if binding.resets_at else ""
-    return f"You can send requests. {show_usd(binding.remaining)} left{until}, by “{binding.budget}”."
+    return f"{can} {show_usd(binding.remaining)} left{until}, by “{binding.budget}”."

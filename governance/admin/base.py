@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import RelatedDropdownFilter
 from unfold.views import ChangeList
 
 from governance.admin.forms import LIST_FIELDS
+from governance.services.reach import OutOfReach
 from governance.services.records import Vanished, delete_with_audit, save_with_audit
 
 
@@ -89,7 +90,7 @@ class VisibleAdmin(VisibleChoices, ModelAdmin):
         except ValidationError as error:
             # Passed the form, failed under the lock: somebody else was faster.
             return self._refused(request, "; ".join(error.messages))
-        except Vanished as error:
+        except (OutOfReach, Vanished) as error:
             return self._refused(request, str(error))
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:

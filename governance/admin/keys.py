@@ -40,6 +40,7 @@ LIFETIMES = {"": "Never", "30": "In 30 days", "90": "In 90 days", "365": "In a y
 OVERLAPS = {"0": "None: the old secret stops at once", "1": "1 hour", "24": "1 day", "168": "7 days"}
 _STATES = {
     "works": ("works", "✓", "Works"),
+    "partly": ("at_risk", "▲", "Works partly"),
     "blocked": ("blocked", "■", "Blocked"),
     "expired": ("expired", "■", "Expired"),
     "revoked": ("revoked", "■", "Revoked"),
@@ -349,4 +350,5 @@ class KeyAdmin(VisibleAdmin):
 
 def _verdict(status: KeyStatus) -> SafeString:
     name, mark, _ = _STATES[status.state]
-    return cells.state(name, mark, "Works: it can send requests." if name == "works" else status.reason)
+    told = {"works": "Works: it can send requests.", "partly": f"Works partly. {status.reason}"}
+    return cells.state(name, mark, told.get(status.state, status.reason))

@@ -8,21 +8,33 @@ from typing import Any
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.db.models import QuerySet
 
-from governance.models import ProviderAccess, VirtualKey
+from governance.domain.money import show_usd
+from governance.models import Budget, ProviderAccess, VirtualKey
 
 RELATED: dict[str, tuple[str, ...]] = {
     "virtual_key": ("team__customer",),
     "provider_access": ("virtual_key__team__customer", "provider"),
+    "budget": (
+        "customer",
+        "team__customer",
+        "project__customer",
+        "developer",
+        "virtual_key",
+        "provider_access__virtual_key",
+        "provider_access__provider",
+    ),
 }
 """What to load with the rows of a form field."""
 
 
 def label(row: Any) -> str:
-    """`ada-laptop (Acme / Core)`; every other row as it names itself."""
+    """`ada-laptop (Acme / Core)`, `Acme / Core per month: $100.00`; every other row as it names itself."""
     if isinstance(row, VirtualKey):
         return f"{row.name} ({row.team})"
     if isinstance(row, ProviderAccess):
         return f"{row.provider} of {label(row.virtual_key)}"
+    if isinstance(row, Budget):
+        return f"{row}: {show_usd(row.limit_nano_usd)}"
     return str(row)
 
 
@@ -35,6 +47,9 @@ class Picker(AutocompleteJsonView):
 
     def get_queryset(self) -> QuerySet[Any]:
         found: QuerySet[Any] = super().get_queryset()
+        if found.model is Budget:
+            # Picked to ask for more of it: one that is switched off limits nothing.
+            return found.filter(is_active=True).select_related(*RELATED["budget"])
         return found.select_related(*RELATED["virtual_key"]) if found.model is VirtualKey else found
 
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
@@ -97,6 +97,8 @@ class PriceOverrideAdmin(VisibleAdmin):
                 price_rules.end_override(override=row, actor=request.user)
             except ValidationError as error:
                 self.message_user(request, f"{row}: {'; '.join(error.messages)}", messages.ERROR)
+            except PermissionDenied as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
             else:
                 self.message_user(request, f"Ended: {row}. Requests from now on pay the list price.", messages.SUCCESS)
 
@@ -157,7 +159,7 @@ class ModelAliasAdmin(VisibleAdmin):
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         book, now = price_book(), timezone.now()
         for row in rows:
-            row.page_price = book.find(row.platform, row.target, now)
+            row.page_price = book.find(row.platform, row.alias, now)
         return rows
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:

@@ -7,10 +7,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
+from django.contrib import admin
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminAutocompleteWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
+from governance.admin import pickers
 from governance.domain.money import show_usd
 from governance.fields import UsdFormField
 from governance.models import Budget, Raise
@@ -40,10 +47,14 @@ class MomentField(forms.DateTimeField):
 
 
 class ChoiceOfBudget(forms.ModelChoiceField):  # type: ignore[type-arg]
-    """Budgets that the user sees, with what each has for its period."""
+    """Budgets that the user sees, searched for: thousands would fill the page. With what each has for its period."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = UnfoldAdminAutocompleteWidget(Raise._meta.get_field("budget"), admin.site)
+        super().__init__(Budget.objects.none(), widget=widget, **kwargs)
 
     def label_from_instance(self, budget: Any) -> str:
-        return f"{budget}: {show_usd(budget.limit_nano_usd)}"
+        return pickers.label(budget)
 
 
 class AskForm(forms.Form):
@@ -52,12 +63,10 @@ class AskForm(forms.Form):
     kind = forms.ChoiceField(
         label="What", widget=UnfoldAdminSelectWidget(attrs={"x-model": "kind"}), choices=list(_KINDS.items())
     )
-    budget = ChoiceOfBudget(Budget.objects.none(), widget=UnfoldAdminSelectWidget)
+    budget = ChoiceOfBudget()
     source = ChoiceOfBudget(
-        Budget.objects.none(),
         label="Taken from",
         required=False,
-        widget=UnfoldAdminSelectWidget,
         help_text="A budget of the same customer. Only what it has neither spent nor held moves.",
     )
     amount = UsdFormField(
@@ -81,12 +90,7 @@ class AskForm(forms.Form):
     def __init__(self, *args: Any, user: Any, chosen: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        budgets = (
-            Budget.objects.visible_to(user)
-            .filter(is_active=True)
-            .select_related("customer", "team__customer", "project__customer", "developer", "virtual_key",
-                            "provider_access__virtual_key", "provider_access__provider")
-        )  # fmt: skip
+        budgets = Budget.objects.visible_to(user).filter(is_active=True).select_related(*pickers.RELATED["budget"])
         self.fields["budget"].queryset = self.fields["source"].queryset = budgets  # type: ignore[attr-defined]
         if not user.has_perm("governance.emergency_raise"):
             self.fields["kind"].choices = [one for one in _KINDS.items() if one[0] != Kind.EMERGENCY]  # type: ignore[attr-defined]
@@ -177,6 +181,9 @@ class DecideForm(forms.Form):
         values: dict[str, Any] = super().clean() or {}
         if values.get("verb") == "decline" and not values.get("note", "").strip() and "note" not in self.errors:
             self.add_error("note", "Say why, so that who asked knows what to do next.")
+        granted = values.get("verb") == "approve" and "amount" in self.fields and "amount" not in self.errors
+        if granted and values.get("amount") is None:
+            self.add_error("amount", f"Say how much you grant: {show_usd(self.row.amount_nano_usd)} was asked for.")
         return values
 
     def carry_out(self, user: Any) -> str:

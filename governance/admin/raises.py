@@ -43,7 +43,7 @@ class RaiseAdmin(ReadOnlyAdmin):
     list_filter = [
         ("status", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("customer", VisibleRelatedFilter),
     ]  # fmt: skip
-    list_select_related = [*_BUDGET, "customer", "counterpart"]
+    list_select_related = [*_BUDGET, "customer", "counterpart__customer"]
     list_before_template = "admin/governance/raises_before.html"
     search_fields = ["budget_name", "reason", "requester_name", "decided_by_name"]
     ordering = [_WAITING_FIRST.asc(), "-created_at", "-pk"]
@@ -74,8 +74,10 @@ class RaiseAdmin(ReadOnlyAdmin):
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         now = timezone.now()
         statuses = budget_statuses({row.budget_id: row.budget for row in rows if row.budget}.values(), now)
+        resets, others = moves.resets_of(statuses.values(), now), _others(rows, request.user)
         for row in rows:
             row.page_status, row.page_now = statuses.get(row.budget_id), now
+            row.page_resets, row.page_other = resets.get(row.budget_id, 0), others.get(row.pk, "")
         return rows
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
@@ -84,10 +86,10 @@ class RaiseAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, context)
 
     @display(description="Budget")
-    def what(self, row: Raise) -> SafeString:
+    def what(self, row: Any) -> SafeString:
         kind = row.get_kind_display()
         if row.kind == Kind.TRANSFER and row.counterpart is not None:
-            kind += f" {'from' if row.amount_nano_usd > 0 else 'to'} {row.counterpart.budget_name}"
+            kind += f" {'from' if row.amount_nano_usd > 0 else 'to'} {row.page_other}"
         return format_html('{}<div class="cmp-note">{}</div>', row.budget_name, kind)
 
     @display(description="Now")
@@ -102,7 +104,7 @@ class RaiseAdmin(ReadOnlyAdmin):
     def num_limit(self, row: Any) -> str:
         if row.page_status is None or not (row.status == Status.REQUESTED or row.is_in_force(row.page_now)):
             return money.DASH
-        return money.usd(_limit_with(row, row.page_status, row.page_now))
+        return money.usd(_limit_with(row, row.page_status, row.page_resets, row.page_now))
 
     @display(description="Until")
     def until(self, row: Any) -> SafeString | str:
@@ -195,6 +197,7 @@ class RaiseAdmin(ReadOnlyAdmin):
             "lapsed": row.has_lapsed(now), "may_withdraw": asked and row.status == Status.REQUESTED,
             "may_end": mine and row.status == Status.APPROVED and row.ends_at > now and row.kind != Kind.TRANSFER,
             "starts": row.starts_at.astimezone(row.zone), "ends": row.ends_at.astimezone(row.zone),
+            "other": _others([row], user).get(row.pk, ""),
             "may_decline": row.has_lapsed(now) and not asked and self.has_decide_permission(request),
             **_before_and_after(row, user, now),
         }  # fmt: skip
@@ -214,7 +217,9 @@ def badge(row: Raise, now: datetime) -> SafeString:
 def raises_panel(budget: Budget, user: Any, now: datetime) -> dict[str, Any]:
     """What the budget's own page shows: what is in force, comes or waits, and where to ask."""
     open_ = Raise.objects.visible_to(user).filter(budget=budget, ends_at__gt=now)
-    open_ = open_.filter(status__in=[Status.APPROVED, Status.REQUESTED]).select_related("budget", "customer")
+    open_ = open_.filter(status__in=[Status.APPROVED, Status.REQUESTED]).select_related(
+        "budget__customer", "customer", "counterpart"
+    )
     rows = list(open_.order_by("starts_at", "pk")[:50])
     return {
         "raise_rows": [(row, badge(row, now), row.ends_at.astimezone(row.zone)) for row in rows]
@@ -238,7 +243,7 @@ def _before_and_after(row: Raise, user: Any, now: datetime) -> dict[str, Any]:
     if row.budget is None:
         return {}
     status = budget_status(row.budget, now)
-    limit = _limit_with(row, status, now)
+    limit = _limit_with(row, status, moves.resets_of([status], now).get(row.budget.pk, 0), now)
     after = money.bar(
         spent=status.spent, held=status.held, limit=limit, forecast=status.forecast,
         thresholds=tuple(row.budget.alerts),
@@ -261,18 +266,29 @@ def _before_and_after(row: Raise, user: Any, now: datetime) -> dict[str, Any]:
     }
 
 
-def _limit_with(row: Raise, status: BudgetStatus, now: datetime) -> int:
-    """The limit with this raise: what is in force already counts once; a reset adds what is spent by now."""
+def _others(rows: list[Raise], user: Any) -> dict[int, str]:
+    """By raise: the other budget of a transfer, named only to who may see it. One query."""
+    others = {row.pk: row.counterpart for row in rows if row.counterpart is not None}
+    wanted = [other.pk for other in others.values()]
+    seen = set(Raise.objects.visible_to(user).filter(pk__in=wanted).values_list("pk", flat=True)) if wanted else set()
+    return {
+        pk: other.budget_name if other.pk in seen else f"another budget of {other.customer}"
+        for pk, other in others.items()
+    }
+
+
+def _limit_with(row: Raise, status: BudgetStatus, resets: int, now: datetime) -> int:
+    """The limit with this raise: what is in force already counts once; a reset adds what is spent by now.
+
+    `resets` is what earlier resets added in this period.
+    """
     parts = status.in_force
     unbounded = parts.base + parts.carried + parts.raised
     if row.is_in_force(now) or row.status != Status.REQUESTED:
         return max(0, unbounded)
     amount: int = row.amount_nano_usd
-    if row.kind == Kind.RESET and row.budget is not None:
-        try:
-            amount = moves.spent_afresh(row.budget, now)
-        except ValidationError:
-            amount = 0
+    if row.kind == Kind.RESET:
+        amount = max(0, status.spent - resets)
     return max(0, unbounded + amount)
 
 

@@ -28,7 +28,7 @@ from governance.models import (
     VirtualKey,
 )
 from governance.selectors import BudgetStatus, budget_statuses
-from governance.services import budgets
+from governance.services import budgets, raises
 
 SCOPES: dict[str, type[Model]] = {
     "customer": Customer,
@@ -89,6 +89,7 @@ class ScopedSerializer(RowSerializer):
         return values
 
 
+NO_REASON = "over the API, no reason given"
 HELD = "Held by gateway processes for running and coming requests; returned within seconds when idle."
 
 
@@ -111,6 +112,10 @@ class BudgetSerializer(ScopedSerializer):
         help_text='Which model takes the place of which from `downgrade_at` percent on: '
         '{"claude-opus-*": "claude-sonnet-5-5"}.',
     )  # fmt: skip
+    change_reason = serializers.CharField(
+        write_only=True, required=False, allow_blank=True, max_length=300,
+        help_text="PATCH with `limit_usd`: why the limit changes; the audit trail keeps it.",
+    )  # fmt: skip
     period_start = serializers.SerializerMethodField()
     period_end = serializers.SerializerMethodField(help_text="null where the period never ends.")
     state = serializers.SerializerMethodField(help_text="ok, at_risk, blocked, over or off.")
@@ -122,8 +127,13 @@ class BudgetSerializer(ScopedSerializer):
             "raised_usd", "limit_in_force_usd", "spent_usd", "held_usd", "remaining_usd", "state", "period",
             "rolling", "timezone", "week_start", "fiscal_start_month", "carry_over", "period_start", "period_end",
             "enforcement", "models", "alerts", "owner_email", "approver_email", "downgrade_at", "downgrade",
-            "throttle_at", "throttle_concurrent", "is_active", "created_at",
+            "throttle_at", "throttle_concurrent", "is_active", "created_at", "change_reason",
         )  # fmt: skip
+
+    def validate(self, values: dict[str, Any]) -> dict[str, Any]:
+        if "change_reason" in values and (self.instance is None or "limit_nano_usd" not in values):
+            raise serializers.ValidationError({"change_reason": ["It goes with a change of limit_usd."]})
+        return super().validate(values)
 
     def to_representation(self, instance: Budget) -> dict[str, Any]:
         return {**super().to_representation(instance), "name": str(instance)}
@@ -206,6 +216,14 @@ class Budgets(_Limits):
 
     def create_row(self, values: dict[str, Any]) -> Budget:
         return budgets.create_budget(actor=self.request.user, **values)
+
+    def change_row(self, row: Any, values: dict[str, Any]) -> Any:
+        """A limit that changes is an entry of its own, with its reason: as in the admin."""
+        rest = dict(values)
+        limit, reason = rest.pop("limit_nano_usd", row.limit_nano_usd), rest.pop("change_reason", "").strip()
+        if limit != row.limit_nano_usd:
+            raises.change_limit(budget=row, limit_nano_usd=limit, reason=reason or NO_REASON, actor=self.request.user)
+        return super().change_row(row, rest) if rest else row
 
     def paginate_queryset(self, queryset: QuerySet[Any] | Sequence[Any]) -> list[Any] | None:
         page = super().paginate_queryset(queryset)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import Model, Q
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from governance.services.audit import tenancy
+from governance.services.reach import demand_reach as demand_reach
 
 _BY_METHOD = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "POST": "add", "PATCH": "change"}
 
@@ -47,17 +46,3 @@ def demand(user: Any, permission: str) -> None:
     """Raise PermissionDenied, naming the permission, where the user's roles lack it."""
     if not user.has_perm(permission):
         raise PermissionDenied(f"Your roles lack the permission “{permission}”. Ask an administrator for it.")
-
-
-def demand_reach(user: Any, row: Model) -> None:
-    """Raise PermissionDenied where a row lies beyond what the user's memberships cover as a whole.
-
-    One may see more than one may change: a member of one team sees the customer and the projects of all teams.
-    Rows of no customer (providers, prices) are left to the permission alone.
-    """
-    customer_id, team_id = tenancy(row)
-    if user.is_superuser or customer_id is None:
-        return
-    covering = Q(team__isnull=True) if team_id is None else Q(team__isnull=True) | Q(team_id=team_id)
-    if not user.memberships.filter(covering, customer_id=customer_id).exists():
-        raise PermissionDenied("This reaches beyond the customers and teams that you belong to.")

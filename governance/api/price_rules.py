@@ -12,7 +12,6 @@ from rest_framework.response import Response
 
 from governance.api.fields import MomentField, NamedField
 from governance.api.filters import NamedFilter, filterset, text_filters
-from governance.api.permissions import demand_reach
 from governance.api.prices import BACKDATED
 from governance.api.serializers import InputSerializer, RowSerializer, taken
 from governance.api.views import CreateResource, WriteResource
@@ -62,7 +61,6 @@ class Overrides(CreateResource):
     def end(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """End the terms; requests from then on pay the list price, or what else fits."""
         override: PriceOverride = self.get_object()
-        demand_reach(request.user, override)
         price_rules.end_override(override=override, actor=request.user, **taken(EndSerializer, request))
         return Response(self.get_serializer(self.get_queryset().get(pk=override.pk)).data)
 

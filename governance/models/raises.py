@@ -105,5 +105,8 @@ class Raise(models.Model):
         return self.status == self.Status.APPROVED and self.starts_at <= now < self.ends_at
 
     def has_lapsed(self, now: datetime) -> bool:
-        """Nobody decided before it would have ended: there is nothing left to approve."""
-        return self.status == self.Status.REQUESTED and self.ends_at <= now
+        """Nobody decided before it, or the other half of a transfer, would have ended: nothing is left to approve."""
+        if self.status != self.Status.REQUESTED:
+            return False
+        other = self.counterpart
+        return self.ends_at <= now or (other is not None and other.ends_at <= now)

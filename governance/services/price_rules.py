@@ -13,9 +13,11 @@ from django.utils import timezone
 
 from governance.catalog import price_book
 from governance.domain.model_ids import REGIONS, normalise
+from governance.domain.pricing import PriceBook
 from governance.models import Customer, ModelAlias, Price, PriceOverride
 from governance.services import audit
 from governance.services.audit import Actor
+from governance.services.reach import demand_reach
 from governance.services.records import delete_with_audit, lock, save_with_audit
 
 IN_THE_PAST = (
@@ -36,7 +38,7 @@ def create_override(
     """An agreement from a moment on (default: now); `values` are its terms, models, platform, end and note.
 
     `backdated` allows a moment in the past: what was charged since stays until the period is re-priced.
-    Raises ValidationError.
+    Raises ValidationError, and OutOfReach: what a customer pays belongs to the customer as a whole.
     """
     rates = {name: str(rate) for name, rate in (values.pop("rates", None) or {}).items()}
     override = PriceOverride(customer=customer, effective_from=effective_from or timezone.now(), rates=rates, **values)
@@ -75,11 +77,13 @@ def end_override(
 ) -> PriceOverride:
     """End an agreement at a moment (default: now), never in the past: requests were charged by it.
 
-    One that has not begun is ended at its start: it never comes into force. Raises ValidationError, Vanished.
+    One that has not begun is ended at its start: it never comes into force. Raises ValidationError, Vanished,
+    OutOfReach.
     """
     now = timezone.now()
     with transaction.atomic():
         stored = lock(override)
+        demand_reach(actor, stored)
         moment = max(at or now, stored.effective_from)
         if moment < now and stored.effective_from < now:
             raise ValidationError("It cannot end in the past: requests since then were charged by it. End it now.")
@@ -122,9 +126,11 @@ def check_mapping(alias: ModelAlias) -> None:
         )
     if alias.region and normalise(alias.model_id).partition(".")[0] in REGIONS:
         raise ValidationError({"region": "The model's id names a region already. Leave this empty."})
-    # The alias itself may be mapped in the book that was read: an id never leads to itself.
-    if alias.target == alias.alias or price_book().find(alias.platform, alias.target, timezone.now()) is None:
-        platform = Price.Platform(alias.platform).label
-        raise ValidationError(
-            {"model_id": f"“{alias.target}” has no price on {platform}. Choose an id of the price list, exactly."}
-        )
+    platform = Price.Platform(alias.platform).label
+    # Without the mappings: nothing follows a second one, so the target needs a price of its own.
+    listed = PriceBook(price_book().rows).find(alias.platform, alias.target, timezone.now())
+    if alias.target == alias.alias or listed is None:
+        told = f"“{alias.target}” has no price on {platform}. Choose an id of the price list, exactly."
+        if ModelAlias.objects.filter(platform=alias.platform, alias=alias.target).exclude(alias=alias.alias).exists():
+            told = f"“{alias.target}” is mapped itself, and a mapping is followed once. Choose the id it is priced as."
+        raise ValidationError({"model_id": told})

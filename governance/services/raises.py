@@ -23,6 +23,7 @@ from governance.services.records import save_with_audit
 LONGEST = timedelta(days=366)
 """A raise is for a time; what lasts longer is a change of the limit."""
 Status = Raise.Status
+OVER_BY_NOW = "It would be over by now: only a decline is left; who asked may ask again with a later end."
 LISTED = ~Q(kind=Raise.Kind.TRANSFER, amount_nano_usd__lt=0)
 """A transfer is listed once, by the half that receives."""
 
@@ -70,6 +71,8 @@ def approve(*, row: Raise, actor: Any, note: str = "", amount_nano_usd: int | No
     with transaction.atomic():
         halves = _halves(row)
         _demand_decider(row, halves, actor, now)
+        if any(half.has_lapsed(now) for half in halves):
+            raise ValidationError(OVER_BY_NOW)
         granted = _granted(row, halves, amount_nano_usd, now)
         _decide(row, halves, Status.APPROVED, actor, note, now)
         if granted != asked:
@@ -103,12 +106,9 @@ def withdraw(*, row: Raise, actor: Any) -> Raise:
     with transaction.atomic():
         halves = _halves(row)
         # It may be decided at the same moment: the update finds it waiting for one of the two only.
-        won = Raise.objects.filter(pk__in=[half.pk for half in halves], status=Status.REQUESTED).update(
-            status=Status.WITHDRAWN, decided_at=now, decided_by_name=name_of(actor)
-        )
-        _refresh(halves)
-        if won != len(halves):
-            raise ValidationError(_already(row))
+        waiting = Raise.objects.filter(pk__in=[half.pk for half in halves], status=Status.REQUESTED)
+        if not _all(waiting, halves, status=Status.WITHDRAWN, decided_at=now, decided_by_name=name_of(actor)):
+            raise ValidationError(_already(next((half for half in halves if half.status != Status.REQUESTED), row)))
         for half in halves:
             _record(half, "raise.withdrawn", actor, Status.REQUESTED, {}, "")
     return row
@@ -117,15 +117,19 @@ def withdraw(*, row: Raise, actor: Any) -> Raise:
 def end_early(*, row: Raise, actor: Any, note: str = "") -> Raise:
     """Let the limit fall back now. Whoever asked for it may do that, and whoever may decide about it.
 
-    What was spent meanwhile stays spent: the budget may then stand above its limit. Raises ValidationError,
-    PermissionDenied.
+    What was spent meanwhile stays spent: the budget may then stand above its limit. What was moved to another budget
+    meanwhile comes back first. Raises ValidationError, PermissionDenied.
     """
     if row.kind == Raise.Kind.TRANSFER:
         raise ValidationError("A transfer ends with its period. To move the money back, transfer what is left of it.")
     if row.requester_id is None or row.requester_id != actor.pk:
         _demand_right(row, [row], actor)
-    now = timezone.now()
     with transaction.atomic():
+        if row.budget is not None:
+            moves.lock_budgets(row.budget)
+        now = timezone.now()
+        _refresh([row])
+        moves.demand_nothing_moved(row, now)
         won = Raise.objects.filter(pk=row.pk, status=Status.APPROVED, ends_at__gt=now).update(
             status=Status.ENDED_EARLY, ended_at=now, ended_by_name=name_of(actor)
         )
@@ -155,8 +159,9 @@ def pending(user: Any) -> QuerySet[Raise]:
     if not user.has_perm("governance.decide_raise"):
         return Raise.objects.none()
     waiting = Raise.objects.visible_to(user).filter(
-        LISTED, status=Status.REQUESTED, ends_at__gt=timezone.now(), budget__isnull=False
+        LISTED, status=Status.REQUESTED, ends_at__gt=(now := timezone.now()), budget__isnull=False
     )
+    waiting = waiting.filter(Q(counterpart__isnull=True) | Q(counterpart__ends_at__gt=now))
     rows: QuerySet[Raise] = waiting.exclude(requester=user)
     return rows
 
@@ -170,7 +175,7 @@ def why_not(row: Raise, user: Any, now: datetime) -> str:
     except ValidationError as error:
         return error.messages[0]
     if row.has_lapsed(now):
-        return "It would be over by now: only a decline is left; who asked may ask again with a later end."
+        return OVER_BY_NOW
     return ""
 
 
@@ -206,11 +211,14 @@ def _granted(row: Raise, halves: list[Raise], wanted: int | None, now: datetime)
         raise ValidationError(_already(row))
     match row.kind:
         case Raise.Kind.TRANSFER:
-            for giving, amount in moved:
-                if amount < 0:
-                    moves.demand_unspent(giving, -amount, now)
+            until = max(half.ends_at for half in halves)
+            (giving, amount), (receiving, _) = sorted(moved, key=lambda one: one[1])
+            moves.demand_source(giving, receiving)
+            moves.demand_unspent(giving, -amount, now, until=until)
         case Raise.Kind.RESET:
-            return moves.spent_afresh(moved[0][0], now)
+            afresh = moves.spent_afresh(moved[0][0], now)
+            demand_fit(moved[0][0], afresh, now)
+            return afresh
     if wanted is not None and not 0 < wanted <= asked:
         raise ValidationError(
             {"amount_nano_usd": f"Grant more than $0 and at most {show_usd(asked)}, which was asked for."}
@@ -228,17 +236,20 @@ def _decide(row: Raise, halves: list[Raise], status: Status, actor: Any, note: s
     """
     in_time = Q(ends_at__gt=now, budget__isnull=False) if status == Status.APPROVED else Q()
     own = Q(requester=actor.pk, requester__isnull=False)
-    won = Raise.objects.filter(in_time & ~own, pk__in=[half.pk for half in halves], status=Status.REQUESTED).update(
-        status=status,
-        decided_by_id=actor.pk,
-        decided_by_name=name_of(actor),
-        decided_at=now,
-        decision_note=note.strip()[:300],
-    )
-    _refresh(halves)
-    if won != len(halves):
-        # Nothing may be left half decided: the transaction is undone with this.
+    waiting = Raise.objects.filter(in_time & ~own, pk__in=[half.pk for half in halves], status=Status.REQUESTED)
+    decided = {"decided_by_id": actor.pk, "decided_by_name": name_of(actor), "decided_at": now}
+    if not _all(waiting, halves, status=status, decision_note=note.strip()[:300], **decided):
         raise ValidationError(why_not(row, actor, now) or "The other half of this transfer is gone. Decline it.")
+
+
+def _all(waiting: QuerySet[Raise], halves: list[Raise], **values: Any) -> bool:
+    """Set values on every half, or, where one of them is no longer among those that wait, on none."""
+    with transaction.atomic():
+        whole = waiting.update(**values) == len(halves)
+        # Nothing may be left half decided, and the halves are read as they stood: what is told comes from that.
+        transaction.set_rollback(not whole)
+    _refresh(halves)
+    return whole
 
 
 def _demand_decider(row: Raise, halves: list[Raise], actor: Any, now: datetime) -> None:

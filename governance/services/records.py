@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
 from governance.encryption import EncryptedTextField
-from governance.models import Developer, Project, ScopedLimit, Team, VirtualKey
+from governance.models import Customer, Developer, Project, ScopedLimit, Team, VirtualKey
 from governance.services import audit
 from governance.services.audit import Actor
 from governance.services.reach import demand_reach
@@ -59,7 +59,9 @@ def save_with_audit(
         if old is not None and not changes:
             return instance
         instance.save()
-        demand_reach(actor, instance)
+        if not (old is None and isinstance(instance, Customer)):
+            # Who makes a customer becomes its member after it is there.
+            demand_reach(actor, instance)
         if old is not None:
             _follow_tenancy(old, instance)
         audit.record(
