@@ -1,4 +1,4 @@
-"""Find, in the hours of the request log that changed, models charged without a price and tokens that cost nothing.
+"""Find, in the hours of the request log that changed, models without a price, tokens that cost nothing, and refusals.
 
 The roll-up calls it for each hour before it takes the hour's mark away: no row, however late it is written, is missed.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
 from governance.alerts.alarms import Charges, raise_alarms
+from governance.alerts.evaluate import tell_refusals
 from governance.models import Alert
 from observability.models import Request
 
@@ -38,7 +39,28 @@ def watch(hour: datetime) -> list[Alert]:
         *_grouped(Alert.Kind.UNPRICED, charges.filter(_UNPRICED), hour),
         *_grouped(Alert.Kind.ZERO_COST, charges.filter(_ZERO), hour),
     ]
-    return raise_alarms(found, timezone.now()) if found else []
+    now = timezone.now()
+    told = raise_alarms(found, now) if found else []
+    refused = _refused(hour)
+    return [*told, *tell_refusals(refused, now)] if refused else told
+
+
+def _refused(hour: datetime) -> dict[int, datetime]:
+    """The budgets that refused requests, by id, each with the moment of one.
+
+    Only the newest refusal of each key and model is opened: there may be thousands, and the next look, a minute later,
+    opens the next.
+    """
+    rows = Request.objects.filter(
+        started_at__gte=hour, started_at__lt=hour + timedelta(hours=1), status=Request.Status.REFUSED
+    ).exclude(budget_decision=[])
+    newest = rows.order_by().values("virtual_key_id", "model", "error_type").annotate(last=Max("id")).values("last")
+    return {
+        decision["budget_id"]: at
+        for at, decisions in rows.filter(id__in=newest).values_list("started_at", "budget_decision")
+        for decision in decisions
+        if decision.get("refused") and decision.get("budget_id") is not None
+    }
 
 
 def _grouped(kind: str, charges: object, hour: datetime) -> Iterable[Charges]:

@@ -6,6 +6,7 @@ Whoever changes request rows marks their hours in the same transaction (`mark`);
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,10 @@ _MARK = (
 )
 _LOCK = 0x726F6C6C
 """First half of the advisory lock's name ("roll"); the hour is the second."""
+_OWED = "owed"
+"""So begins the token of an hour that is summed and whose alarms failed; a change of its rows replaces it."""
+
+logger = logging.getLogger(__name__)
 
 
 def hour_of(moment: datetime) -> datetime:
@@ -66,7 +71,7 @@ def rebuild(hour: datetime) -> int:
     if seen is None:
         return 0
     rows = [HourlyUsage(hour=hour, **sums) for sums in _sums(hour)]
-    alarms.watch(hour)
+    watched = _watch(hour)
     with transaction.atomic():
         if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
             with connection.cursor() as cursor:
@@ -75,14 +80,31 @@ def rebuild(hour: datetime) -> int:
         if sum(row.requests for row in rows) >= (old.aggregate(requests=Sum("requests"))["requests"] or 0):
             old.delete()
             HourlyUsage.objects.bulk_create(rows, batch_size=500)
-        if not ChangedHour.objects.filter(hour=hour, token=seen).delete()[0]:
+        unchanged = ChangedHour.objects.filter(hour=hour, token=seen)
+        done = unchanged.delete()[0] if watched else unchanged.update(token=f"{_OWED}{secrets.token_hex(6)}")
+        if not done:
             mark([hour])
     return len(rows)
 
 
+def _watch(hour: datetime) -> bool:
+    """Raise the alarms of an hour; False where that failed. The figures do not wait for it."""
+    try:
+        with transaction.atomic():
+            alarms.watch(hour)
+    except Exception:
+        logger.exception("The alarms of the hour %s failed; they are tried again with the next roll-up.", hour)
+        return False
+    return True
+
+
 def roll_up(*, limit: int = 500) -> int:
-    """Rebuild the hours that changed, oldest first and at most `limit` of them; gives how many."""
-    hours = list(ChangedHour.objects.order_by("hour").values_list("hour", flat=True)[:limit])
+    """Rebuild the hours that changed, oldest first and at most `limit` of them; gives how many.
+
+    Those that only wait for their alarms come last: however many they are, they keep no figures back.
+    """
+    marked = ChangedHour.objects.values_list("hour", "token")
+    hours = [hour for hour, token in sorted(marked, key=lambda mark: (mark[1].startswith(_OWED), mark[0]))][:limit]
     for hour in hours:
         rebuild(hour)
     return len(hours)

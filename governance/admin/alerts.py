@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Max
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -135,8 +136,11 @@ class AlertChannelAdmin(VisibleAdmin):
 
     # --- the list ---------------------------------------------------------------------------------------------
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        newest = AlertDelivery.objects.filter(channel__in=rows).order_by().values("channel").annotate(last=Max("pk"))
+        last = AlertDelivery.objects.filter(pk__in=newest.values("last"))
+        by_channel = {delivery.channel_id: delivery for delivery in last}
         for row in rows:
-            row.page_last = row.deliveries.order_by("-pk").first()
+            row.page_last = by_channel.get(row.pk)
         return rows
 
     @display(description="Kind", ordering="kind")

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from governance.alerts.channels import NotDelivered, email, slack, webhook
 from governance.alerts.messages import Message, compose, trial_message
+from governance.alerts.record import is_to_a_person
 from governance.domain.alerts import wait_after
 from governance.domain.ids import new_ulid
 from governance.encryption import CannotDecrypt
@@ -29,6 +32,9 @@ CLAIM = timedelta(minutes=5)
 """Longer than any attempt takes: 20 s for a mail server's answer, 30 s for a webhook."""
 RUN_SECONDS = 45.0
 """A run ends after this and leaves the rest to the next, a minute later."""
+BATCH = 500
+_MAIL = "email"
+"""The one mail server, which stands in the way of every e-mail."""
 
 Clock = Callable[[], datetime]
 
@@ -47,24 +53,38 @@ def deliver(clock: Clock = timezone.now) -> Tally:
     tally = Tally()
     stops_at = time.monotonic() + RUN_SECONDS
     out_of_reach: set[str] = set()
-    due = AlertDelivery.objects.filter(status=AlertDelivery.Status.WAITING, next_try_at__lte=clock())
-    for delivery in due.select_related("alert", "channel").order_by("next_try_at", "pk")[:1000]:
-        if time.monotonic() > stops_at:
-            break
-        if _way(delivery) in out_of_reach:
-            # One receiver that is down must not hold up the messages to all others with its time-outs.
-            continue
-        if claim(delivery, clock()):
-            status = attempt(delivery, clock)
-            if status == AlertDelivery.Status.SENT:
-                tally.sent += 1
-            elif status == AlertDelivery.Status.FAILED:
-                tally.failed += 1
-            else:
-                tally.to_retry += 1
-                if delivery.response_status is None or delivery.kind != AlertChannel.Kind.EMAIL:
-                    out_of_reach.add(_way(delivery))
+    now = clock()  # what becomes due meanwhile is the next run's, so that this one ends
+    while batch := _due(now, out_of_reach):
+        for delivery in batch:
+            if time.monotonic() > stops_at:
+                return tally
+            if _way(delivery) in out_of_reach:
+                # One receiver that is down must not hold up the messages to all others with its time-outs.
+                continue
+            if claim(delivery, clock()):
+                status = attempt(delivery, clock)
+                if status == AlertDelivery.Status.SENT:
+                    tally.sent += 1
+                elif status == AlertDelivery.Status.FAILED:
+                    tally.failed += 1
+                else:
+                    tally.to_retry += 1
+                    if delivery.response_status is None or delivery.kind != AlertChannel.Kind.EMAIL:
+                        out_of_reach.add(_way(delivery))
     return tally
+
+
+def _due(now: datetime, out_of_reach: set[str]) -> list[AlertDelivery]:
+    """The next deliveries: the longest waiting of each destination, then the second of each, and so on.
+
+    By age alone, a receiver with thousands of waiting messages would keep those of all others out of the batch.
+    """
+    due = AlertDelivery.objects.filter(status=AlertDelivery.Status.WAITING, next_try_at__lte=now)
+    if _MAIL in out_of_reach:
+        due = due.exclude(kind=AlertChannel.Kind.EMAIL)
+    turn = Window(RowNumber(), partition_by="destination", order_by=["next_try_at", "pk"])
+    ordered = due.exclude(destination__in=out_of_reach).annotate(turn=turn).order_by("turn", "next_try_at", "pk")
+    return list(ordered.select_related("alert", "channel")[:BATCH])
 
 
 def claim(delivery: AlertDelivery, now: datetime) -> bool:
@@ -118,12 +138,12 @@ def send_test(channel: AlertChannel, now: datetime) -> str:
 
 def _send(delivery: AlertDelivery, message: Message) -> int:
     channel = delivery.channel
-    if delivery.kind == AlertChannel.Kind.EMAIL:
-        return email.send(delivery.destination, message)
-    if channel is None:
+    if channel is None and not is_to_a_person(delivery):
         raise NotDelivered("its channel was deleted", permanent=True)
-    if not channel.is_active:
+    if channel is not None and not channel.is_active:
         raise NotDelivered("its channel is switched off; switch it on, then choose “Try again”", permanent=True)
+    if channel is None or delivery.kind == AlertChannel.Kind.EMAIL:
+        return email.send(delivery.destination, message)
     return _post(channel, message, str(delivery.pk))
 
 
@@ -141,4 +161,4 @@ def _post(channel: AlertChannel, message: Message, delivery: str) -> int:
 
 def _way(delivery: AlertDelivery) -> str:
     """What stands in the way of a delivery where it is out of reach: its channel, or the one mail server."""
-    return "email" if delivery.kind == AlertChannel.Kind.EMAIL else delivery.destination
+    return _MAIL if delivery.kind == AlertChannel.Kind.EMAIL else delivery.destination

@@ -6,7 +6,7 @@ times and on several workers at once; one that was missed is made up for by the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from django.db.models import Max, QuerySet
@@ -37,6 +37,22 @@ def evaluate(now: datetime) -> list[Alert]:
         if reached:
             new += record(list(_not_told_yet(reached, now)))
     return new
+
+
+def tell_refusals(refused: Mapping[int, datetime], now: datetime) -> list[Alert]:
+    """Tell, at 100%, of the hard budgets that refused a request at these moments, by id; gives the new alerts.
+
+    A hard budget refuses what might not fit and may so stay below its limit for good: its refusals are what 100% is
+    of the others. Only refusals in the current period count; it is the same alert as 100% by the sweep, told once.
+    """
+    budgets = Budget.objects.filter(pk__in=refused, is_active=True, enforcement=Budget.Enforcement.HARD)
+    hard = [budget for budget in budgets.select_related(*_RELATED) if 100 in budget.alerts]
+    reached = [
+        (status, 100)
+        for status in budget_statuses(hard, now).values()
+        if status.window.starts_at <= refused[status.budget.pk] <= now
+    ]
+    return record(list(_not_told_yet(reached, now))) if reached else []
 
 
 def _chunks(budgets: QuerySet[Budget]) -> Iterator[list[Budget]]:

@@ -89,6 +89,10 @@ def _threshold(alert: Alert) -> tuple[str, str, list[tuple[str, str]]]:
     consequence = _AFTER.get(alert.enforcement, "")
     if reached and alert.enforcement == Budget.Enforcement.STOP:
         consequence = "New requests are refused."
+    if not reached and (alert.threshold or 0) >= 100:
+        # Told by its refusals: see evaluate.tell_refusals.
+        title = f"{alert.budget_name}: requests are refused"
+        consequence = "A request that might have passed the limit was refused; smaller ones may still fit."
     text = f"{show_usd(spent)} of {show_usd(limit)} is spent, {share}. {consequence}"
     facts = [
         ("Spent", f"{show_usd(spent)} ({share})"),

@@ -26,7 +26,7 @@ def tell_of_raises(now: datetime) -> list[Alert]:
         | Q(decided_at__gt=since)
         | Q(ended_at__gt=since)
         | Q(ends_at__gt=since, ends_at__lte=now)
-    ).select_related("customer", "team", "budget__customer", "requester")
+    ).select_related("customer", "team", "budget__customer", "requester", "counterpart__budget")
     keyed = {
         f"raise:{row.pk}:{event}": (row, event, at)
         for row in raises
@@ -39,7 +39,7 @@ def tell_of_raises(now: datetime) -> list[Alert]:
 
 def _events(row: Raise, now: datetime) -> Iterator[tuple[str, datetime]]:
     """What has happened to a raise, and when. Half of a transfer is told by its other half."""
-    if row.kind == Raise.Kind.RAISE:
+    if row.kind != Raise.Kind.EMERGENCY:  # that one waits for nobody
         yield "requested", row.created_at
     if row.decided_at is not None and row.status in (_STATUS.APPROVED, _STATUS.ENDED_EARLY):
         yield "approved", row.decided_at
@@ -76,9 +76,12 @@ def _found(key: str, row: Raise, event: str, now: datetime) -> Found:
     )
     owner, approver = (budget.owner_email, budget.approver_email) if budget else ("", "")
     requester = row.requester.email if row.requester else ""
+    giving = row.counterpart.budget if row.counterpart else None
+    givers = ((giving.owner_email, "giver"), (giving.approver_email, "giving approver")) if giving else ()
     if event == "requested":
-        return Found(alert, ((approver, "approver"),))
-    return Found(alert, ((owner, "owner"), (approver, "approver"), (requester, "requester")))
+        # The money of a transfer leaves the other budget: its people hear of it before somebody decides.
+        return Found(alert, ((approver, "approver"), *givers))
+    return Found(alert, ((owner, "owner"), (approver, "approver"), (requester, "requester"), *givers))
 
 
 def _sentence(row: Raise, event: str, zone: str) -> str:
@@ -86,7 +89,8 @@ def _sentence(row: Raise, event: str, zone: str) -> str:
         row.kind
     ]
     until = row.ends_at.astimezone(ZoneInfo(zone))
-    subject = f"{what} of {show_usd(row.amount_nano_usd)} until {until:%Y-%m-%d %H:%M} ({zone})"
+    source = f" from “{row.counterpart.budget_name}”" if row.counterpart else ""
+    subject = f"{what} of {show_usd(row.amount_nano_usd)}{source} until {until:%Y-%m-%d %H:%M} ({zone})"
     why = f"Reason: {row.reason}"
     note = f" “{row.decision_note}”" if row.decision_note else ""
     match event:

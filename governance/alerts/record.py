@@ -10,7 +10,13 @@ from django.db.models import Q
 
 from governance.models import Alert, AlertChannel, AlertDelivery
 
-ROLES = {"owner": "budget owner", "approver": "approver", "requester": "asked for it"}
+ROLES = {
+    "owner": "budget owner",
+    "approver": "approver",
+    "requester": "asked for it",
+    "giver": "owner of the giving budget",
+    "giving approver": "approver of the giving budget",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,18 @@ def _to_channels(alert: Alert, channels: Iterable[AlertChannel]) -> Iterable[Ale
             continue
         if channel.kind == AlertChannel.Kind.EMAIL:
             for address in channel.emails:
-                yield _delivery(alert, channel.customer_id, channel, address, f"{address} ({channel.name})")
+                yield _delivery(alert, channel.customer_id, channel, address, f"{address} (channel {channel.name})")
         else:
             name = f"{channel.name} ({channel.host})"
             yield _delivery(alert, channel.customer_id, channel, f"channel:{channel.pk}", name)
+
+
+def is_to_a_person(delivery: AlertDelivery) -> bool:
+    """Whether it goes to somebody for their role, not to a channel: a channel that was deleted leaves no other trace.
+
+    What `_to_channels` writes begins with "channel", so that a channel's name is never taken for a role.
+    """
+    return delivery.kind == AlertChannel.Kind.EMAIL and delivery.name.partition(" (")[2][:-1] in ROLES.values()
 
 
 def wants(channel: AlertChannel, alert: Alert) -> bool:

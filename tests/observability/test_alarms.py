@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from ulid import ULID
 
 from governance.alerts.messages import compose
-from governance.models import Alert, AlertDelivery, Customer
+from governance.models import Alert, AlertDelivery, Budget, Customer
 from governance.services import alerts
-from observability import rollups
-from observability.models import Request
+from observability import alarms, rollups
+from observability.models import ChangedHour, HourlyUsage, Request
 from observability.tasks import roll_up
 
 pytestmark = pytest.mark.django_db
@@ -97,3 +98,66 @@ def test_what_is_free_by_rule_is_none(acme: Customer, free: dict[str, Any]) -> N
     request(acme, **{"cost_nano_usd": 0, **free})
     roll_up()
     assert told() == []
+
+
+def test_an_alarm_that_fails_keeps_no_figures_back_and_is_not_lost(
+    acme: Customer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(hour: datetime) -> list[Alert]:
+        Alert.objects.create(id="half of it", key="x", kind="unpriced", created_at=hour)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column")
+        return []
+
+    unpriced(acme)
+    with monkeypatch.context() as patched:
+        patched.setattr(alarms, "watch", broken)
+        assert roll_up() == 1
+        assert HourlyUsage.objects.get().requests == 1
+        assert (told(), ChangedHour.objects.count()) == ([], 1)
+        assert "tried again" in caplog.text
+        # Hours whose figures wait come before those that wait for their alarms alone.
+        later = HOUR + timedelta(hours=1)
+        request(acme, later, cost_nano_usd=5)
+        assert rollups.roll_up(limit=1) == 1
+        assert HourlyUsage.objects.filter(hour=later).exists()
+        unpriced(acme)
+    roll_up()
+    assert told() == [("unpriced", "Acme", "claude-new")]
+    assert HourlyUsage.objects.get(hour=HOUR).requests == 2
+    assert not ChangedHour.objects.exists()
+
+
+def refusal(customer: Customer, budget: Budget, at: datetime, **values: Any) -> None:
+    decision = {"budget_id": budget.pk, "budget": str(budget), "refused": True}
+    request(customer, at, status="refused", error_type="billing_error", budget_decision=[decision], **values)
+
+
+def test_a_hard_budget_tells_its_100_percent_when_it_begins_to_refuse(acme: Customer) -> None:
+    now = datetime.now(UTC)
+    common: Any = {"scope": "customer", "customer": acme, "limit_nano_usd": 10**9, "period": "day"}
+    hard = Budget.objects.create(name="hard", enforcement="hard", alerts=[80, 100], owner_email="o@x.test", **common)
+    quiet = Budget.objects.create(name="quiet", enforcement="hard", alerts=[80], **common)
+    stop = Budget.objects.create(name="stop", enforcement="stop", alerts=[100], **common)
+    long_ago = now - timedelta(days=3)
+    for budget in (hard, quiet, stop):
+        refusal(acme, budget, long_ago, model=f"claude {budget.pk}")
+        if budget != hard:
+            refusal(acme, budget, now, model=f"claude {budget.pk}")
+    roll_up()
+    assert told() == []  # in another period, without 100, or of a kind that tells by itself
+    refusal(acme, hard, now)
+    refusal(acme, hard, now)
+    # What a limit of requests refuses says nothing of the budget beside it.
+    request(acme, now, status="refused", error_type="rate_limit_error", budget_decision=[{"budget_id": quiet.pk}])
+    roll_up()
+    refusal(acme, hard, now)
+    roll_up()
+    [alert] = Alert.objects.all()
+    assert (alert.budget_id, alert.threshold, alert.spent_nano_usd) == (hard.pk, 100, 0)
+    message = compose(alert)
+    assert message.title == "hard: requests are refused"
+    assert message.text.startswith(
+        "$0.00 of $1.00 is spent, 0%. A request that might have passed the limit was refused"
+    )
+    assert [one.destination for one in AlertDelivery.objects.all()] == ["o@x.test"]

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from governance.alerts.record import Found, record
 from governance.models import Alert, AlertChannel, AlertDelivery, AuditEntry
@@ -211,3 +213,27 @@ def test_an_auditor_reads_and_changes_nothing(
     ann.post("/admin/governance/alertdelivery/", {"action": "try_again", "_selected_action": rows})
     assert set(AlertDelivery.objects.values_list("status", flat=True)) == {"failed"}
     assert hook.posted == []
+
+
+def test_the_queries_of_the_channel_list_do_not_grow_with_its_rows(acme: Tenant, alert: Alert, fay: Client) -> None:
+    def channels(count: int) -> None:
+        for number in range(count):
+            name = f"{count} {number}"
+            made, _ = alerts.create_channel(
+                customer=acme.customer, name=name, kind="email", emails=["a@x.test"], actor=None
+            )
+            for status in ("failed", "sent"):
+                AlertDelivery.objects.create(
+                    alert=alert, channel=made, kind="email", destination=f"{name} {status}", name=name, status=status,
+                    sent_at=NOW, created_at=NOW,
+                )  # fmt: skip
+
+    channels(4)
+    page(fay, CHANNELS)
+    with CaptureQueriesContext(connection) as few:
+        page(fay, CHANNELS)
+    channels(20)
+    with CaptureQueriesContext(connection) as many:
+        text = page(fay, CHANNELS)
+    assert len(many) <= len(few)
+    assert (text.count("Sent"), text.count("Failed")) == (24, 0)  # the newest message of each

@@ -13,7 +13,7 @@ from governance import outbound
 from governance.alerts.deliver import Tally, claim, deliver
 from governance.alerts.evaluate import evaluate
 from governance.domain.alerts import RETRIES
-from governance.models import AlertDelivery, AuditEntry, Budget
+from governance.models import Alert, AlertDelivery, AuditEntry, Budget
 from governance.services import alerts
 from governance.tasks import deliver_alerts
 from tests.fakes.mail import MailServer
@@ -326,3 +326,48 @@ def test_an_answer_that_repeats_the_secret_address_is_kept_nowhere(
     told = f"{list(AlertDelivery.objects.values())} {list(AuditEntry.objects.values())} {caplog.text}"
     assert "it answered 404" in told
     assert "very-secret" not in told
+
+
+def test_an_e_mail_channel_that_is_gone_or_off_gets_nothing_more(
+    budget: Budget, spend: Spend, mail: MailServer, clock: Clock
+) -> None:
+    # A channel may bear the name of a role: its messages are a channel's all the same.
+    for name in ("approver", "Finance"):
+        alerts.create_channel(customer=budget.customer, name=name, kind="email", emails=[f"{name}@x.test"], actor=None)
+    spend(50)
+    evaluate(NOW)
+    budget.customer.alert_channels.get(name="approver").delete()
+    off = budget.customer.alert_channels.get(name="Finance")
+    alerts.change_channel(channel=off, is_active=False, actor=None)
+    # Owner and approver of the budget hear of it: they are on no channel.
+    assert deliver(clock) == Tally(sent=2, failed=2)
+    assert mail.to("approver@x.test") == mail.to("finance@x.test") == []
+    reasons = dict(AlertDelivery.objects.filter(status="failed").values_list("destination", "last_error"))
+    assert "deleted" in reasons["approver@x.test"]
+    assert "switched off" in reasons["finance@x.test"]
+
+
+def test_a_dead_receiver_with_thousands_of_messages_does_not_starve_the_others(
+    only_channels: Budget, spend: Spend, hook: Receiver, clock: Clock
+) -> None:
+    channel(only_channels, "slack", "http://127.0.0.1:1/dead")
+    spend(50)
+    [alert] = evaluate(NOW)
+    first = AlertDelivery.objects.get()
+    others = [Alert(key=f"more {number}", kind="threshold", created_at=NOW) for number in range(1500)]
+    Alert.objects.bulk_create(others)
+    AlertDelivery.objects.bulk_create(
+        AlertDelivery(
+            alert=one, channel=first.channel, kind="slack", destination=first.destination, name=first.name,
+            next_try_at=NOW - timedelta(hours=1), created_at=NOW,
+        )
+        for one in others
+    )  # fmt: skip
+    channel(only_channels, "webhook", hook.url)
+    living = only_channels.customer.alert_channels.get(kind="webhook")
+    AlertDelivery.objects.create(
+        alert=alert, channel=living, kind="webhook", destination=f"channel:{living.pk}", name="x", next_try_at=NOW,
+        created_at=NOW,
+    )  # fmt: skip
+    assert deliver(clock) == Tally(sent=1, to_retry=1)
+    assert len(hook.posted) == 1
