@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.utils import timezone
 from unfold.widgets import (
-    UnfoldAdminAutocompleteWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
@@ -50,7 +50,7 @@ class ChoiceOfBudget(forms.ModelChoiceField):  # type: ignore[type-arg]
     """Budgets that the user sees, searched for: thousands would fill the page. With what each has for its period."""
 
     def __init__(self, **kwargs: Any) -> None:
-        widget = UnfoldAdminAutocompleteWidget(Raise._meta.get_field("budget"), admin.site)
+        widget = AutocompleteSelect(Raise._meta.get_field("budget"), admin.site)
         super().__init__(Budget.objects.none(), widget=widget, **kwargs)
 
     def label_from_instance(self, budget: Any) -> str:
