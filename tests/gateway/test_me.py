@@ -234,3 +234,27 @@ def test_the_page_costs_few_queries_whatever_one_has(me: Me, django_assert_max_n
         request_row(me, session_id=f"s{number}")
     with django_assert_max_num_queries(40):
         me.client.get(HOME)
+
+
+def test_a_blocked_model_blocks_no_other(me: Me) -> None:
+    budgets.create_budget(target=me.record, limit_nano_usd=0, model_patterns=["claude-opus-*"], actor=None)
+    seen = text_of(me.client.get(HOME))
+    assert "You cannot send" not in seen
+    assert "You can send requests, not all. Blocked for claude-opus-* by developer budget" in seen
+    assert "Everything else works. $30.00 left until" in seen
+    assert "▲ Works partly" in seen
+
+
+@pytest.mark.parametrize("how", ["no membership", "switched off"])
+def test_who_has_left_sees_nothing(me: Me, how: str) -> None:
+    Developer.objects.filter(pk=me.record.pk).update(user=me.ada)
+    me.client.post(ASK, {"budget": me.own.pk, "amount": "1", "ends_at": "", "reason": "secret project"})
+    if how == "no membership":
+        me.ada.memberships.all().delete()
+    else:
+        Developer.objects.filter(pk=me.record.pk).update(is_active=False)
+    seen = me.client.get(HOME).content.decode()
+    assert "no developer record is yours" in seen
+    assert not re.search(r"ada-laptop|Core|secret project|Acme /", seen)
+    form = {"budget": me.own.pk, "amount": "1", "ends_at": "", "reason": "r"}
+    assert me.client.post(ASK, form).status_code == 400

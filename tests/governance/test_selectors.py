@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from governance import ledger
-from governance.models import AllowanceWindow, Budget, Customer, Team, VirtualKey
+from governance.models import AllowanceWindow, Budget, Customer, Provider, ProviderAccess, Team, VirtualKey
 from governance.selectors import budget_status, budgets_on, key_statuses, spent_by_key
 from governance.services import budgets, keys, tenants
 
@@ -130,6 +130,38 @@ def test_a_key_says_why_it_does_not_work_and_what_to_do(team: Team, key: Virtual
     keys.revoke_key(key=key, reason="laptop lost", actor=None)
     assert status()[0] == "revoked"
     assert "laptop lost" in status()[1]
+
+
+def test_a_key_of_which_a_part_is_blocked_works_partly(team: Team, key: VirtualKey) -> None:
+    def status() -> tuple[str, str]:
+        found = key_statuses([VirtualKey.objects.select_related("team__customer", "developer").get(pk=key.pk)], NOW)
+        return found[key.pk].state, found[key.pk].reason
+
+    opus = budgets.create_budget(
+        target=team, name="Opus", limit_nano_usd=0, model_patterns=["claude-opus-*"], actor=None
+    )
+    state, reason = status()
+    assert (state, "for claude-opus-* by team budget “Opus”" in reason) == ("partly", True)
+    assert reason.endswith("Everything else works.")
+    VirtualKey.objects.filter(pk=key.pk).update(model_patterns=["claude-opus-5"])
+    assert status()[0] == "blocked"
+    VirtualKey.objects.filter(pk=key.pk).update(model_patterns=["claude-opus-5", "claude-haiku-*"])
+    assert status()[0] == "partly"
+    Budget.objects.filter(pk=opus.pk).update(is_active=False)
+
+    first, second = (
+        Provider.objects.create(name=name, kind="anthropic", base_url="https://api.anthropic.com")
+        for name in ("north", "south")
+    )
+    access = ProviderAccess.objects.create(virtual_key=key, provider=first)
+    budgets.create_budget(target=access, limit_nano_usd=0, actor=None)
+    assert status()[0] == "blocked"
+    ProviderAccess.objects.create(virtual_key=key, provider=second)
+    state, reason = status()
+    assert (state, "through north" in reason) == ("partly", True)
+    budgets.create_budget(target=team, limit_nano_usd=0, actor=None)
+    assert status()[0] == "blocked"
+    assert "through north" not in status()[1]
 
 
 def test_spend_of_keys_counts_from_the_moment_given(team: Team, key: VirtualKey) -> None:

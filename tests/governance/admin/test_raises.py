@@ -6,13 +6,15 @@ import re
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from governance.models import AuditEntry, Customer, Raise
+from governance.models import AuditEntry, Budget, Customer, Raise
 from governance.selectors import budget_status
-from governance.services import budgets, moves
+from governance.services import budgets, moves, raises
 from tests.governance.raising import USD, Company, ask, company, spend
 
 LIST, ADD = "admin:governance_raise_changelist", "admin:governance_raise_add"
@@ -211,3 +213,71 @@ def test_a_new_limit_takes_its_reason(acme: Company) -> None:
     assert set(AuditEntry.objects.get(action="budget.changed").changes) == {"name", "alerts"}
     # Who only reads has no field for it, and the page opens.
     assert "change_reason" not in of(acme.lee).get(url).content.decode()
+
+
+def test_nothing_typed_grants_nothing(acme: Company) -> None:
+    row = ask(acme.core_month, acme.lee)
+    answer = decide(of(acme.fay), row, "approve", amount="")
+    assert "Say how much you grant: $10.00 was asked for." in text_of(answer)
+    row.refresh_from_db()
+    assert row.status == "requested"
+
+
+def test_the_other_budget_is_named_to_who_may_see_it(acme: Company) -> None:
+    Budget.objects.filter(pk=acme.web_month.pk).update(name="Layoffs")
+    acme.web_month.refresh_from_db()
+    row = moves.transfer(
+        source=acme.core_month, target=acme.web_month, amount_nano_usd=USD, reason="r", requester=acme.frank
+    )
+    lee, fay = of(acme.lee), of(acme.fay)
+    for url in (reverse(LIST), page(row.counterpart)):
+        seen = lee.get(url).content.decode()
+        assert "another budget of Acme" in seen
+        assert "Layoffs" not in seen
+    assert "from Acme / Core per month" in text_of(fay.get(reverse(LIST)))
+    assert "to Layoffs" in text_of(fay.get(page(row.counterpart)))
+
+
+def test_the_list_costs_the_same_for_few_resets_and_for_many(acme: Company) -> None:
+    def cost() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert of(acme.fay).get(reverse(LIST)).status_code == 200
+        return len(queries)
+
+    spend(acme.key, 30 * USD)
+    for number in range(15):
+        budget = budgets.create_budget(target=acme.core, limit_nano_usd=USD, name=f"b{number}", actor=None)
+        moves.reset(budget=budget, reason="r", requester=acme.lee)
+        if number == 2:
+            cost()
+            few = cost()
+    assert cost() <= few + 2
+
+
+def test_the_new_limit_of_a_reset_counts_earlier_resets(acme: Company) -> None:
+    spend(acme.key, 30 * USD)
+    raises.approve(row=moves.reset(budget=acme.core_month, reason="r", requester=acme.lee), actor=acme.fay)
+    spend(acme.key, 5 * USD)
+    row = moves.reset(budget=acme.core_month, reason="r", requester=acme.lee)
+    # 100 + 30 of the first + 5 since.
+    assert of(acme.fay).get(page(row)).context["after_limit"] == 135 * USD
+    assert "135.00" in text_of(of(acme.fay).get(reverse(LIST)))
+
+
+def test_budgets_are_searched_for_not_listed(acme: Company) -> None:
+    for number in range(30):
+        budgets.create_budget(target=acme.core, limit_nano_usd=USD, name=f"needle-{number:02}", actor=None)
+    off = budgets.create_budget(target=acme.core, limit_nano_usd=USD, name="needle-off", is_active=False, actor=None)
+    lee = of(acme.lee)
+    shown = lee.get(reverse(ADD), {"budget": acme.core_month.pk}).content.decode()
+    assert "needle" not in shown
+    assert "Acme / Core per month: $100.00" in shown
+    assert "select2" in shown
+    asked = {"app_label": "governance", "model_name": "raise", "field_name": "budget", "term": "needle"}
+    found = lee.get("/admin/autocomplete/", asked).json()
+    assert found["results"][0]["text"] == "needle-00: $1.00"
+    assert found["pagination"]["more"]
+    assert str(off.pk) not in {
+        row["id"] for row in lee.get("/admin/autocomplete/", asked | {"page": 2}).json()["results"]
+    }
+    assert of(acme.charlie).get("/admin/autocomplete/", asked).json()["results"] == []

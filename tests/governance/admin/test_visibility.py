@@ -11,7 +11,17 @@ from django.urls import reverse
 from django.utils import timezone
 from ulid import ULID
 
-from governance.models import AuditEntry, Budget, Customer, Developer, LedgerEntry, Membership, Team, VirtualKey
+from governance.models import (
+    AuditEntry,
+    Budget,
+    Customer,
+    Developer,
+    LedgerEntry,
+    Membership,
+    PriceOverride,
+    Team,
+    VirtualKey,
+)
 from tests.governance.admin.conftest import Tenant, sign_in
 
 
@@ -131,7 +141,7 @@ def test_a_team_lead_writes_nothing_for_the_whole_customer(bob: Client, acme: Te
     form = {"customer": acme.customer.pk, "team": "", "email": "new@acme.test", "name": "", "is_active": "on"}
     url = reverse("admin:governance_developer_add")
     refused = bob.post(url, form, follow=True)
-    assert "more than you may see" in refused.content.decode()
+    assert "reaches beyond the customers and teams" in refused.content.decode()
     assert bob.post(url, form | {"team": other.pk}).status_code == 200
     assert not Developer.objects.filter(email="new@acme.test").exists()
     assert bob.post(url, form | {"team": acme.team.pk}).status_code == 302
@@ -240,3 +250,21 @@ class TestPeople:
         roles = AuditEntry.objects.get(action="user.roles_changed", target_name="fiona")
         assert roles.changes == {"groups": [[], ["Finance"]]}
         assert "Finance" in root.get(reverse("admin:auth_user_changelist")).content.decode()
+
+
+def test_who_sees_one_team_makes_and_ends_no_terms_of_the_customer(acme: Tenant) -> None:
+    """The API answers 403; the admin says the same, and nothing is written."""
+    from tests.governance.admin.conftest import sign_in
+
+    client = sign_in("dora", role="Finance", customer=acme.customer, team=acme.team)
+    form = {"customer": acme.customer.pk, "platform": "", "model_patterns": "", "percent": "-90", "note": ""}
+    refused = client.post(reverse("admin:governance_priceoverride_add"), form, follow=True).content.decode()
+    assert "reaches beyond the customers and teams" in refused
+    assert not PriceOverride.objects.exists()
+    terms = PriceOverride.objects.create(customer=acme.customer, percent="-10", effective_from=timezone.now())
+    chosen = {"action": "end_now", "_selected_action": [terms.pk]}
+    told = client.post(page(terms, "changelist"), chosen, follow=True).content.decode()
+    assert "reaches beyond the customers and teams" in told
+    terms.refresh_from_db()
+    assert terms.effective_to is None
+    assert not AuditEntry.objects.filter(target_type="price_override").exists()

@@ -146,7 +146,20 @@ class TestBudgets:
         assert (changed["limit_usd"], changed["enforcement"], changed["state"]) == ("12.34", "observe", "off")
         assert Budget.objects.get().limit_nano_usd == 12_340_000_000
         entries = list(AuditEntry.objects.order_by("pk").values_list("action", "actor_name"))
-        assert entries == [("budget.created", "alice"), ("budget.changed", "alice")]
+        assert entries == [("budget.created", "alice"), ("budget.limit_changed", "alice"), ("budget.changed", "alice")]
+
+    def test_a_limit_changes_with_its_reason(self, world: World) -> None:
+        row = create(world)
+        url = f"{BUDGETS}{row['id']}/"
+        told = world.alice.patch(url, {"limit_usd": "20", "change_reason": "contract of 2027"}, format="json").json()
+        assert (told["limit_usd"], "change_reason" in told) == ("20", False)
+        for body in ({"limit_usd": "30"}, {"limit_usd": "40", "change_reason": " "}, {"limit_usd": "40"}):
+            assert world.alice.patch(url, body, format="json").status_code == 200
+        notes = AuditEntry.objects.filter(action="budget.limit_changed").order_by("pk").values_list("note", flat=True)
+        unsaid = "over the API, no reason given"
+        assert list(notes) == ["contract of 2027", unsaid, unsaid]
+        alone = world.alice.patch(url, {"change_reason": "why"}, format="json")
+        assert (alone.status_code, list(alone.json())) == (400, ["change_reason"])
 
     @pytest.mark.parametrize(
         ("body", "field"),

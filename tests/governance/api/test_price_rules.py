@@ -131,6 +131,15 @@ class TestAliases:
         assert twice.status_code == 400
         assert "mapped already" in str(twice.json())
 
+    def test_a_mapped_id_is_no_target(self, world: World, prices: None) -> None:
+        """A mapping is followed once: what leads to a second one would be unpriced."""
+        body = {"platform": "bedrock", "alias": ARN, "model_id": "anthropic.claude-opus-5-5"}
+        assert world.alice.post(ALIASES, body, format="json").status_code == 201
+        second = world.alice.post(ALIASES, body | {"alias": f"{ARN}-2", "model_id": ARN}, format="json")
+        assert second.status_code == 400
+        assert "mapped itself" in second.json()["model_id"][0]
+        assert ModelAlias.objects.count() == 1
+
     @pytest.mark.parametrize(
         ("body", "field"),
         [

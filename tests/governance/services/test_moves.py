@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,9 @@ from django.utils import timezone
 
 from governance.models import AllowanceWindow, AuditEntry, Budget, Customer, Raise
 from governance.raises import in_force, raised
+from governance.selectors import budget_status
 from governance.services import budgets, moves, raises
+from governance.services.raise_rows import MOST
 from tests.governance.raising import USD, Company, ask, company, person, spend
 
 pytestmark = pytest.mark.django_db
@@ -176,7 +179,8 @@ def test_leases_of_running_processes_do_not_move(acme: Company) -> None:
 
 
 def test_a_raise_can_be_moved_on_and_the_limit_never_falls_below_nothing(acme: Company) -> None:
-    raises.approve(row=ask(acme.core_month, acme.lee, usd=50, hours=1), actor=acme.fay)
+    month = moves.window_of(acme.core_month, timezone.now())
+    raises.approve(row=ask(acme.core_month, acme.lee, usd=50, ends_at=month.ends_at), actor=acme.fay)
     raises.approve(row=transfer(acme, 150), actor=acme.frank)
     with pytest.raises(ValidationError, match=r"\$0.00 that is neither"):
         transfer(acme, 1)
@@ -270,3 +274,107 @@ def test_what_has_no_period_that_ends_is_not_reset(acme: Company) -> None:
             moves.reset(budget=budget, reason="r", requester=acme.fay)
         raises.approve(row=ask(budget, acme.fay), actor=acme.frank)
         assert raised_now(budget) == 10 * USD
+
+
+# --- what a review found ------------------------------------------------------------------------------------
+
+
+def limits(acme: Company) -> tuple[int, int]:
+    now = timezone.now()
+    return tuple(budget_status(budget, now).limit // USD for budget in (acme.core_month, acme.web_month))
+
+
+def test_a_budget_that_looks_back_takes_no_emergency_raise(acme: Company) -> None:
+    """In force for nine days it would give its amount on each of them."""
+    reserve(acme, 10)
+    rolling = budgets.create_budget(target=acme.core, limit_nano_usd=5 * USD, period="day", rolling=1, actor=None)
+    with pytest.raises(ValidationError, match="looks back over the last 1 days") as refused:
+        emergency(acme, 10, budget=rolling)
+    assert list(refused.value.message_dict) == ["budget"]
+    assert moves.reserve_used(acme.acme, timezone.now()) == 0
+
+
+def test_a_raise_that_ends_before_the_transfer_is_not_moved_on(acme: Company) -> None:
+    raises.approve(row=ask(acme.core_month, acme.lee, usd=100, hours=1), actor=acme.fay)
+    with pytest.raises(ValidationError, match=r"has \$100.00 that is neither.*\$100.00 of that is for a shorter time"):
+        transfer(acme, 101)
+    row = transfer(acme, 100)
+    raises.approve(row=row, actor=acme.frank)
+    assert limits(acme) == (100, 200)
+
+
+def test_a_raise_is_counted_for_as_long_as_either_half_lasts(acme: Company) -> None:
+    """Money of a day that goes to a month: the raise of that day does not live on in the month."""
+    day = budgets.create_budget(target=acme.core, limit_nano_usd=10 * USD, period="day", actor=None)
+    today = moves.window_of(day, timezone.now())
+    raises.approve(row=ask(day, acme.lee, usd=10, ends_at=today.ends_at), actor=acme.fay)
+    with pytest.raises(ValidationError, match=r"has \$10.00 that is neither"):
+        transfer(acme, 11, source=day)
+    transfer(acme, 10, source=day)
+
+
+def test_a_raise_does_not_end_while_moved_money_came_with_it(acme: Company) -> None:
+    month = moves.window_of(acme.core_month, timezone.now())
+    row = ask(acme.core_month, acme.lee, usd=100, ends_at=month.ends_at)
+    raises.approve(row=row, actor=acme.fay)
+    raises.approve(row=transfer(acme, 200), actor=acme.frank)
+    for actor in (acme.lee, acme.frank):
+        with pytest.raises(ValidationError, match=r"\$200.00 of .* was moved .* \$100.00 of that came with this raise"):
+            raises.end_early(row=row, actor=actor)
+    assert limits(acme) == (0, 300)
+    back = transfer(acme, 100, source=acme.web_month, target=acme.core_month)
+    raises.approve(row=back, actor=acme.frank)
+    raises.end_early(row=row, actor=acme.lee)
+    assert limits(acme) == (0, 200)
+
+
+def test_a_budget_that_only_watches_gives_nothing_to_one_that_blocks(acme: Company) -> None:
+    watched = budgets.create_budget(target=acme.core, limit_nano_usd=10**6 * USD, enforcement="observe", actor=None)
+    with pytest.raises(ValidationError, match="only watches"):
+        transfer(acme, 1, source=watched)
+    row = transfer(acme, 1)
+    Budget.objects.filter(pk=acme.core_month.pk).update(enforcement="observe")
+    with pytest.raises(ValidationError, match="only watches"):
+        raises.approve(row=Raise.objects.get(pk=row.pk), actor=acme.frank)
+    other = budgets.create_budget(target=acme.web, limit_nano_usd=USD, enforcement="observe", actor=None)
+    transfer(acme, 1, source=watched, target=other)
+
+
+def test_a_transfer_lapses_with_either_half(acme: Company) -> None:
+    row = transfer(acme, 1)
+    Raise.objects.filter(pk=row.counterpart_id).update(
+        starts_at=timezone.now() - timedelta(days=2), ends_at=timezone.now() - timedelta(days=1)
+    )
+    row = Raise.objects.get(pk=row.pk)
+    now = timezone.now()
+    assert raises.state_of(row, now).startswith("Lapsed")
+    assert "over by now" in raises.why_not(row, acme.frank, now)
+    assert not raises.pending(acme.frank).exists()
+    with pytest.raises(ValidationError, match="over by now"):
+        raises.approve(row=row, actor=acme.frank)
+    row.refresh_from_db()
+    assert (row.status, row.decided_by_name) == ("requested", "")
+    raises.decline(row=row, actor=acme.frank, note="too late")
+    assert set(Raise.objects.values_list("status", flat=True)) == {"declined"}
+
+
+def test_half_a_decision_is_told_as_it_stood(acme: Company) -> None:
+    """The other half is decided already: nobody is told that their own attempt did it."""
+    row = transfer(acme, 1)
+    Raise.objects.filter(pk=row.counterpart_id).update(status="declined", decided_by_name="fay")
+    for attempt in (
+        lambda: raises.decline(row=Raise.objects.get(pk=row.pk), actor=acme.frank, note="no"),
+        lambda: raises.withdraw(row=Raise.objects.get(pk=row.pk), actor=acme.fay),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            attempt()
+        assert not re.search("by frank|withdrawn", refused.value.messages[0])
+        assert Raise.objects.get(pk=row.pk).status == "requested"
+
+
+def test_a_reset_stays_a_number_that_the_database_can_hold(acme: Company) -> None:
+    spend(acme.key, 80 * USD)
+    row = moves.reset(budget=acme.core_month, reason="r", requester=acme.lee)
+    Budget.objects.filter(pk=acme.core_month.pk).update(limit_nano_usd=MOST)
+    with pytest.raises(ValidationError, match="cannot pass"):
+        raises.approve(row=Raise.objects.get(pk=row.pk), actor=acme.fay)
