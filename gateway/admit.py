@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from gateway import count, errors
 from gateway.exchange import Exchange
@@ -32,6 +33,12 @@ async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
         refusal = await take(exchange, allowances, model)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
+
+
+async def hold_again(exchange: Exchange) -> bool:
+    """Hold the worst case of another try under the hard limits, since the last one is charged; False without room."""
+    hard = [a for hold in exchange.holds for a in hold.allowances if a.enforcement is Enforcement.HARD]
+    return await take(exchange, list({a.key: a for a in hard}.values()), exchange.model) is None
 
 
 async def _fits_when_counted(exchange: Exchange, grant: Grant, model: str, refusal: Exhausted) -> bool:
@@ -73,7 +80,12 @@ def _admit(exchange: Exchange, allowances: Sequence[Allowance], *, lenient: bool
         now_counted = gateway.snapshot.allowances
         allowances = [now_counted[allowance.key] for allowance in allowances if allowance.key in now_counted]
     return gateway.book.admit(
-        allowances, exchange.record.started_at, exchange.worst_nano_usd, exchange.worst_tokens, lenient=lenient
+        allowances,
+        exchange.record.started_at,
+        exchange.worst_nano_usd,
+        exchange.worst_tokens,
+        now=datetime.now(UTC),
+        lenient=lenient,
     )
 
 
@@ -98,8 +110,9 @@ async def _ask(exchange: Exchange, allowances: Sequence[Allowance], short: Short
         if not isinstance(outcome, Short):
             return outcome
         if time.monotonic() >= deadline:
-            book.futile(outcome, exchange.record.started_at)
-            return book.exhausted(outcome, exchange.record.started_at)
+            now = datetime.now(UTC)
+            book.futile(outcome, now)
+            return book.exhausted(outcome, now)
         short = outcome
         await asyncio.sleep(ASK_AGAIN_SECONDS)
 

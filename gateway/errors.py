@@ -314,6 +314,8 @@ def _ask(grant: Grant, what: str) -> str:
 
 def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answer:
     allowance = cause.allowance
+    if cause.passing:
+        return _passing_answer(cause, worst_nano_usd)
     spent, limit = show_usd(cause.used), show_usd(cause.limit)
     what = f"The budget {allowance.name!r} of {_scope(allowance)}"
     if allowance.enforcement is Enforcement.HARD and cause.used < cause.limit:
@@ -344,6 +346,18 @@ def _budget_answer(cause: Exhausted, grant: Grant, worst_nano_usd: int) -> Answe
     if allowance.shared:
         headers.append((b"anthropic-ratelimit-unified-overage-scope", b"group_pool"))
     return Answer(429, "billing_error", message, tuple(headers))
+
+
+def _passing_answer(cause: Exhausted, worst_nano_usd: int) -> Answer:
+    """There is room, but it is held for running and coming requests: it comes back in moments, so the client waits."""
+    allowance = cause.allowance
+    left = show_usd(cause.limit - cause.used)
+    could = f"; this request could cost up to {show_usd(worst_nano_usd)}" if worst_nano_usd else ""
+    message = (
+        f"The budget {allowance.name!r} of {_scope(allowance)} has {left} left of {show_usd(cause.limit)}, of which "
+        f"{show_usd(cause.held)} are held for running requests{could}. Try again in a moment."
+    )
+    return Answer(429, "rate_limit_error", message, ((b"retry-after", b"2"),))
 
 
 def _rate_answer(cause: Exhausted) -> Answer:

@@ -110,6 +110,11 @@ class Exchange:
         record = RequestRecord(id=new_ulid(), started_at=datetime.now(UTC), endpoint=path[:64])
         return cls(gateway, gateway.snapshot, scope, receive, send, Headers(scope["headers"]), record, path)
 
+    @property
+    def model(self) -> str:
+        """The model that the provider is asked for: a budget's ladder may have put it in the place of another."""
+        return self.peek.model if self.peek else self.record.model_requested
+
     async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the status line and headers; `request-id` is added here, on every answer."""
         self.answered_status = status

@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from gateway import errors, settle, standing
+from gateway.admit import hold_again
 from gateway.errors import Refused
-from gateway.exchange import Attempt, Exchange, Target
+from gateway.exchange import Attempt, ClientGone, Exchange, Target
 from gateway.pinger import Pinger
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Verdict
 from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
-from gateway.wire import sse, tokens
+from gateway.wire import sse
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
 from gateway.wire.usage import Meter, Metered
+from gateway.worst import prompt_estimate
 from observability.spool import Admitted
 
 log = logging.getLogger(__name__)
@@ -45,12 +47,18 @@ class _TryNext(Exception):
 
 
 async def forward(exchange: Exchange) -> None:
-    """Answer the client from the first target that works. Raises Refused where none does."""
+    """Answer the client from the first target that works. Raises Refused where none does, ClientGone where nobody is
+    there any more.
+    """
+    if exchange.client_gone:
+        raise ClientGone
     pinger = Pinger(exchange)
     failure: _TryNext | None = None
     try:
         for target, delay in _tries(exchange.targets):
             if failure is not None and (exchange.client_gone or (delay and not failure.same_target)):
+                break
+            if failure is not None and exchange.attempts[-1].metered is not None and not await hold_again(exchange):
                 break
             if delay:
                 exchange.waited_seconds += delay
@@ -147,9 +155,9 @@ def _note(exchange: Exchange, attempt: Attempt) -> Callable[[], bool] | None:
                 provider=target.provider.name,
                 credential=target.credential.name,
                 platform=attempt.platform,
-                model=exchange.record.model_requested,
+                model=exchange.model,
                 provider_access_id=target.access.id,
-                prompt_tokens=tokens.estimate_prompt(len(exchange.body)),
+                prompt_tokens=prompt_estimate(exchange),
             )
         )
 
@@ -300,7 +308,7 @@ async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, 
 def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:
     attempt.ended = time.monotonic()
     attempt.error = error or attempt.error
-    if error and attempt.metered is None:
-        # Nothing of this try is charged: if the process died now, the note on it must not charge it either.
+    if error and all(each.metered is None for each in exchange.attempts):
+        # Nothing of this request is charged so far: if the process died now, the note on it must not charge it either.
         exchange.gateway.recorder.withdraw(exchange.record.id)
     exchange.waited_seconds += attempt.ended - attempt.started

@@ -6,6 +6,7 @@ Both are opt-in, budget by budget. Telling people is the step before (alerts), r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from gateway import errors
 from gateway.authorize import authorize
 from gateway.errors import Refused
 from gateway.exchange import Exchange
+from gateway.leasing import Away
 from governance.domain.access import Grant, matches
 from governance.domain.allowance import Allowance, Ladder
 from governance.snapshot import applicable
@@ -30,9 +32,21 @@ async def descend(exchange: Exchange, grant: Grant, model: str) -> str:
     allowances = grant.allowances + (exchange.project.allowances if exchange.project else ())
     if not any(allowance.ladder for allowance in allowances):
         return model
+    await _hear(exchange, allowances)
     model = _downgrade(exchange, grant, model, allowances)
     await _throttle(exchange, model, allowances)
     return model
+
+
+async def _hear(exchange: Exchange, allowances: tuple[Allowance, ...]) -> None:
+    """Ask how the budgets stand where this process does not know yet: the first request after a pause."""
+    gateway = exchange.gateway
+    steps = [allowance for allowance in allowances if allowance.ladder]
+    unheard = gateway.book.unheard(steps, exchange.record.started_at)
+    if unheard is not None:
+        # With the database away nobody knows: the request goes on as it came.
+        with contextlib.suppress(Away):
+            await gateway.leasing.ask(unheard)
 
 
 def _downgrade(exchange: Exchange, grant: Grant, model: str, allowances: tuple[Allowance, ...]) -> str:

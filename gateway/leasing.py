@@ -91,15 +91,17 @@ class Leasing:
         except TimeoutError:
             raise Away("The database does not answer.") from None
 
-    async def stop(self) -> bool:
-        """Give every lease back, once the ledger is written; False where the database was away.
+    async def stop(self, *, written: bool) -> bool:
+        """Give every lease back, once the ledger is written; False where it is not, or the database is away.
 
-        Then they stay held until the spool of this process was replayed.
+        Then they stay held until the spool of this process was replayed: what it still has to charge is covered.
         """
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         try:
+            if not written:
+                return False
             await asyncio.wait_for(self._in_thread(self._close), STOP_SECONDS)
         except Exception as error:
             log.warning("The leases of this process could not be given back: %s", error)
@@ -114,7 +116,13 @@ class Leasing:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)
             self._wake.clear()
-            await self._round()
+            try:
+                await self._round()
+            except Exception as error:
+                # Whatever it is, budgets must go on being followed; until then `away` and /readyz say so.
+                log.exception("A round with the budgets and limits failed")
+                self.problem = f"{type(error).__name__}: {error}"
+                await asyncio.sleep(TICK_SECONDS)
 
     async def _round(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -28,11 +28,12 @@ async def messages(exchange: Exchange) -> None:
     """`POST /v1/messages`: a model call, streaming or not."""
     grant = authenticate(exchange)
     request = await read(exchange)
+    exchange.watch()
     authorize(exchange, grant, request.model)
     model = await descend(exchange, grant, request.model)
     await admit(exchange, grant, model)
     await route(exchange, grant, model)
-    await _forward(exchange)
+    await forward(exchange)
 
 
 async def count_tokens(exchange: Exchange) -> None:
@@ -41,9 +42,10 @@ async def count_tokens(exchange: Exchange) -> None:
     exchange.record.request_class = "count_tokens"
     grant = authenticate(exchange)
     request = await read(exchange)
+    exchange.watch()
     authorize(exchange, grant, request.model)
     await route(exchange, grant, request.model)
-    await _forward(exchange)
+    await forward(exchange)
 
 
 async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) -> None:
@@ -57,23 +59,16 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
     except ClientGone:
         exchange.client_gone = True
         exchange.record.error_type = "client_closed"
-        exchange.record.error_message = "The client closed the connection before it had sent the whole request."
+        exchange.record.error_message = "The client closed the connection before its request went to a provider."
     except Exception:
         log.exception("Request %s failed inside the gateway", exchange.record.id)
         answer = errors.internal()
         _fail(exchange, answer, "error")
         await exchange.answer(answer)
     finally:
+        exchange.unwatch()
         # Also where the server cancels the request at the end of a drain.
         settle.finish(exchange, "error", exchange.answered_status)
-
-
-async def _forward(exchange: Exchange) -> None:
-    exchange.watch()
-    try:
-        await forward(exchange)
-    finally:
-        exchange.unwatch()
 
 
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:

@@ -108,8 +108,10 @@ class Gateway:
         """Write what is recorded and close every connection."""
         if self._follower is not None:
             self._follower.cancel()
-        await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
-        await self.leasing.stop()
+        left = await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
+        if await self.leasing.stop(written=not left):
+            # Not before: a folder that is left makes the next process give back what this one held.
+            await self._loop.run_in_executor(None, self.spool.discard)
         atexit.unregister(self.recorder.drain)
         replay.on_recovered.remove(_recover_leases)
         live.unbind()

@@ -12,6 +12,7 @@ import msgspec
 from gateway import ladder
 from gateway.exchange import Attempt, Exchange
 from gateway.wire import tokens
+from gateway.worst import prompt_estimate
 from governance.domain.access import Access
 from governance.domain.allowance import Allowance
 from governance.domain.money import usd_string
@@ -117,7 +118,7 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
     record.attempts.append(entry)
     if usage is None:
         return "exact"
-    model = (metered.model if metered else "") or record.model_requested
+    model = (metered.model if metered else "") or exchange.model
     cost = _cost(exchange, attempt, model, usage)
     entry["cost_nano_usd"] = cost.nano_usd
     entry["platform"] = attempt.platform
@@ -163,7 +164,7 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
         # The stream broke off: its start said the input exactly, the output is what had come so far.
         known = metered.usage
         return replace(known, output_tokens=max(known.output_tokens, output)), "estimated"
-    return Usage(input_tokens=tokens.estimate_prompt(len(exchange.body)), output_tokens=output), "estimated"
+    return Usage(input_tokens=prompt_estimate(exchange), output_tokens=output), "estimated"
 
 
 def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cost:
@@ -176,7 +177,9 @@ def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cos
 
 
 def _access(exchange: Exchange) -> Access | None:
-    return exchange.attempts[-1].target.access if exchange.attempts else None
+    """Through which of the key's providers the charge came: the last try that may have used something."""
+    attempts = [attempt for attempt in exchange.attempts if attempt.metered is not None] or exchange.attempts
+    return attempts[-1].target.access if attempts else None
 
 
 def _release(exchange: Exchange, used: int) -> None:

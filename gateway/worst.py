@@ -12,6 +12,8 @@ from governance.domain.pricing import PriceRow
 
 LARGEST_CONTEXT = 1_000_000
 """Tokens of the longest prompt that any Claude model takes."""
+SURELY_TEXT = 4096
+"""Bytes of a body that is too short to carry an image worth looking for."""
 
 
 def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, prompt_tokens: int | None = None) -> int:
@@ -42,6 +44,17 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, pro
         )
         worst = max(worst, ceiling)
     return worst
+
+
+def prompt_estimate(exchange: Exchange) -> int:
+    """Tokens that the prompt probably has, for a request whose provider never said; never more than a window holds.
+
+    A body with images or documents is mostly their base64, which is no text: those few are looked at in full.
+    """
+    body = exchange.body
+    if len(body) > SURELY_TEXT and exchange.peek is not None and b'"base64"' in body:
+        return min(tokens.upper_bound(body, exchange.peek).estimate, LARGEST_CONTEXT)
+    return min(tokens.estimate_prompt(len(body)), LARGEST_CONTEXT)
 
 
 def worst_tokens(exchange: Exchange, model: str) -> int:

@@ -273,9 +273,10 @@ class Recorder:
             for hear in self.on_posted:
                 _tell(hear, written.windows)
         self._settle(batch, [(item, why) for item, why in written.refused if not self._keep_aside(*item, why)])
-        self._touch_keys([posting for _, posting in batch if posting is not None])
         for listener in self.listeners:
             _tell(listener, written.records)
+        # Last: nobody waits for it, and it may wait for the database.
+        self._touch_keys([posting for _, posting in batch if posting is not None])
         return True
 
     def _settle(self, batch: list[Item], lost: list[tuple[Item, str]]) -> None:

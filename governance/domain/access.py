@@ -15,13 +15,22 @@ from governance.domain.allowance import Allowance
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+_DATED = re.compile(r"(-20\d{6}|-latest)$")
+
+
 @lru_cache(maxsize=4096)
 def matches(patterns: tuple[str, ...], model: str) -> bool:
     """Whether a model id fits one of the patterns; no pattern fits every model. `[1m]` at the end is not looked at."""
     if not patterns:
         return True
     model = model.removesuffix("[1m]")
-    return any(re.fullmatch(translate(pattern.removesuffix("[1m]")), model) for pattern in patterns)
+    # An alias is asked for and its dated id answers, claude-opus-4-1-20250805: to a pattern they are one model.
+    names = {model, _DATED.sub("", model)}
+    return any(
+        re.fullmatch(translate(pattern.removesuffix("[1m]").removesuffix("-latest")), name)
+        for pattern in patterns
+        for name in names
+    )
 
 
 @dataclass(frozen=True, slots=True)

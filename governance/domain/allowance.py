@@ -102,9 +102,16 @@ class Exhausted:
     """In force: base, carry-over and raises."""
     used: int
     held: int
+    need: int
+    """What the request would have needed."""
     resets_at: datetime | None
     retry_after: int
     """Whole seconds until the window ends, at least 1; meaningless where `resets_at` is None."""
+
+    @property
+    def passing(self) -> bool:
+        """Whether room comes back in moments: only what is held for running and coming requests is in the way."""
+        return self.used + self.need <= self.limit
 
 
 @dataclass(frozen=True, slots=True)

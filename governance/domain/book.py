@@ -10,6 +10,8 @@ and the rest, which is free. Only the free part admits.
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +29,8 @@ DRY = timedelta(seconds=1)
 """How long an answer that there is no room is believed."""
 AHEAD = timedelta(seconds=1.5)
 """A window in use is leased so long before it begins."""
+MOST_RESTING = 500
+"""States that were not used since the last round and are looked after in one: their turn comes round."""
 FORGET = timedelta(minutes=2)
 """A state without a lease or a running request is dropped after so long."""
 
@@ -73,8 +77,16 @@ class State:
     """An order's outcome is unknown: the next one only asks how things stand."""
     turns_at: datetime | None = None
     """When the limit in force changes next by the clock alone: what is leased under it is asked for anew then."""
+    fresh: bool = False
+    """Used since the last round."""
     awake: bool = False
-    """Looked after in each round: in use, or something of it is leased or under way."""
+    """Looked after now and then: something of it is leased or under way."""
+    seen_at: datetime | None = None
+    """When a round last looked after it."""
+    ordering: bool = False
+    """An order is under way."""
+    heard: bool = False
+    """The database was heard about it at least once."""
     retired: bool = False
     """Its allowance is gone or counts something else now."""
 
@@ -133,23 +145,32 @@ class Book:
     _all: dict[tuple[str, datetime, str], State] = field(default_factory=dict)
     _unwritten: dict[str, list[tuple[State, int]]] = field(default_factory=dict)
     """What each request has spent of which windows, until the ledger has it."""
-    _awake: list[State] = field(default_factory=list)
-    _ticked: datetime | None = None
+    _fresh: list[State] = field(default_factory=list)
+    _awake: deque[State] = field(default_factory=deque)
     _swept: datetime | None = None
 
     # --- the request path -----------------------------------------------------------------------------------
     def admit(
-        self, allowances: Iterable[Allowance], now: datetime, nano_usd: int, tokens: int = 0, *, lenient: bool = False
+        self,
+        allowances: Iterable[Allowance],
+        at: datetime,
+        nano_usd: int,
+        tokens: int = 0,
+        *,
+        now: datetime | None = None,
+        lenient: bool = False,
     ) -> Hold | Short | Exhausted:
         """Take a hold on every allowance; or say what is missing, or which one refuses.
 
-        `nano_usd` and `tokens` are the most that the request can use; only `hard` allowances look at them. `lenient`
-        lets through what only hard allowances may refuse: the database cannot be asked.
+        `at` is when the request began, which decides its windows; `now` may be later. `nano_usd` and `tokens` are the
+        most that the request can use; only `hard` allowances look at them. `lenient` lets through what only hard
+        allowances may refuse: the database cannot be asked.
         """
+        now = now or at
         taken: list[tuple[State, int]] = []
         short: list[tuple[State, int]] = []
         for allowance in allowances:
-            state = self._state(allowance, now)
+            state = self._state(allowance, at)
             hard = allowance.enforcement is Enforcement.HARD
             unit = allowance.unit
             need = amount = 1
@@ -160,7 +181,7 @@ class Book:
             elif unit is Unit.USD or unit is Unit.TOKENS:
                 amount = 0
             state.touched = now
-            if not state.awake:
+            if not state.fresh:
                 self._wake(state)
             if (
                 allowance.enforcement is not Enforcement.OBSERVE
@@ -171,7 +192,7 @@ class Book:
                 and not (lenient and not hard)
             ):
                 if state.knows_no_room(need, now):
-                    return self._exhausted(state, now)
+                    return self._exhausted(state, need, now)
                 short.append((state, need))
             taken.append((state, amount))
         if short:
@@ -189,8 +210,17 @@ class Book:
 
     def exhausted(self, short: Short, now: datetime) -> Exhausted:
         """Who refuses a request that asking did not help: the first allowance that still has too little."""
-        state = next((state for state, need in short.missing if state.free < need), short.missing[0][0])
-        return self._exhausted(state, now)
+        state, need = next(((state, need) for state, need in short.missing if state.free < need), short.missing[0])
+        return self._exhausted(state, need, now)
+
+    def unheard(self, allowances: Iterable[Allowance], now: datetime) -> Short | None:
+        """Those of which nothing was heard yet, so that their figures say nothing; None where all are known."""
+        states = [self._state(allowance, now) for allowance in allowances if allowance.leased]
+        missing = tuple((state, 1) for state in states if not state.heard)
+        for state, _ in missing:
+            state.touched = now
+            self._wake(state)
+        return Short(missing) if missing else None
 
     def release(self, hold: Hold) -> None:
         """Give a hold back. A second call for the same hold does nothing."""
@@ -262,6 +292,7 @@ class Book:
                 if self._current.get(place[0]) is state:
                     del self._current[place[0]]
                 continue
+            state.retired = False
             if fresh.terms != state.allowance.terms or fresh.enforcement is not state.allowance.enforcement:
                 state.limit += fresh.limit - state.allowance.limit
                 state.recall, state.dry_until = True, None
@@ -273,24 +304,28 @@ class Book:
 
         Every order must be followed by `answered` or `failed`, one round at a time.
         """
-        elapsed = (now - self._ticked).total_seconds() if self._ticked else 0.0
-        if elapsed > 0 or self._ticked is None:
-            self._ticked = now
-        elif elapsed < 0:
-            self._ticked, elapsed = now, 0.0  # the clock was set back
         needs = _needs(waiting)
         self._reach_ahead(now)
+        used, self._fresh = self._fresh, []
+        used += [state for short in waiting for state, _ in short.missing]
+        for state in used:
+            state.fresh = False
+        # Those that are not used but hold something take turns: a round must stay short, however many there are.
+        number = len(self._awake) if closing else min(MOST_RESTING, len(self._awake))
+        resting = [self._awake.popleft() for _ in range(number)]
+        for state in resting:
+            state.awake = False
         orders: list[Order] = []
-        still: list[State] = []
-        for state in self._awake:
-            order = self._order(state, now, elapsed, needs.get(id(state), (0, 0)), closing)
+        for state in {id(state): state for state in (*used, *resting)}.values():
+            order = self._order(state, now, needs.get(id(state), (0, 0)), closing)
             if order is not None:
+                state.ordering = True
                 orders.append(order)
-            if order is not None or state.leased or state.unsure or state.used or not self._idle(state, now):
-                still.append(state)
-            else:
-                state.awake = False
-        self._awake = still
+            if not state.awake and (
+                order is not None or state.leased or state.unsure or state.used or not self._idle(state, now)
+            ):
+                state.awake = True
+                self._awake.append(state)
         self._forget(now)
         return orders
 
@@ -302,6 +337,7 @@ class Book:
                 continue
             state.used -= state.ordered
             state.ordered = state.returning = 0
+            state.ordering = False
             state.unsure = state.recall = False
             self._heard(state, answer)
             state.turns_at = next((turn for turn in state.allowance.turns if turn > now), None)
@@ -322,6 +358,7 @@ class Book:
             state = self._all.get(order.place)
             if state is not None:
                 state.leased = state.returning = state.ordered = 0
+                state.ordering = False
                 state.unsure, state.retired = False, True
                 if self._current.get(order.allowance.key) is state:
                     del self._current[order.allowance.key]
@@ -337,7 +374,7 @@ class Book:
         for order in orders:
             state = self._all.get(order.place)
             if state is not None:
-                state.unsure, state.ordered = True, 0
+                state.unsure, state.ordered, state.ordering = True, 0, False
 
     def posted(self, windows: Sequence[WindowState]) -> None:
         """The ledger has written a batch of this process: the windows' figures, and what is left of the leases.
@@ -361,11 +398,12 @@ class Book:
 
     @property
     def holds_leases(self) -> bool:
-        return any(state.leased for state in self._awake)
+        return bool(self._awake)
 
     def places(self) -> list[tuple[str, datetime, str]]:
         """The windows in use here, to be looked at."""
-        return [state.place for state in self._awake if not state.retired]
+        looked = [*self._fresh, *itertools.islice(self._awake, MOST_RESTING)]
+        return [state.place for state in looked if not state.retired]
 
     # --- inside ---------------------------------------------------------------------------------------------
     def _heard(self, state: State, answer: Answer) -> None:
@@ -373,7 +411,10 @@ class Book:
             state.leased, state.version = answer.leased, answer.version
         state.limit, state.settled = answer.limit, answer.settled
         state.elsewhere = max(0, answer.held - answer.leased)
+        state.heard = True
         state.wanted = answer.wanted
+        if answer.wanted:
+            self._wake(state)
 
     def _state(self, allowance: Allowance, now: datetime) -> State:
         """The state that counts what happens at `now`; the clock may have been set, in both directions."""
@@ -407,16 +448,16 @@ class Book:
         return state
 
     def _wake(self, state: State) -> None:
-        if not state.awake:
-            state.awake = True
-            self._awake.append(state)
+        if not state.fresh:
+            state.fresh = True
+            self._fresh.append(state)
 
     def _idle(self, state: State, now: datetime) -> bool:
         return state.touched is None or now - state.touched > IDLE
 
     def _reach_ahead(self, now: datetime) -> None:
         """Make the next window of what is in use, so that its first request finds a lease."""
-        for state in list(self._awake):
+        for state in list(self._fresh):
             ends_at = state.window.ends_at
             if ends_at is None or not state.allowance.leased or ends_at - now > AHEAD:
                 continue
@@ -427,9 +468,9 @@ class Book:
                 ahead.touched, ahead.rate, ahead.need = now, state.rate, state.need
                 self._wake(ahead)
 
-    def _order(
-        self, state: State, now: datetime, elapsed: float, needs: tuple[int, int], closing: bool
-    ) -> Order | None:
+    def _order(self, state: State, now: datetime, needs: tuple[int, int], closing: bool) -> Order | None:
+        elapsed = (now - state.seen_at).total_seconds() if state.seen_at else 0.0
+        state.seen_at = now
         if elapsed > 0:
             share = min(1.0, elapsed)
             state.rate += share * (state.taken / elapsed - state.rate)
@@ -477,16 +518,14 @@ class Book:
         self._swept = now
         for place, state in list(self._all.items()):
             quiet = state.touched is None or now - state.touched > FORGET or now + FORGET < state.touched
-            unused = not (state.running or state.leased or state.returning or state.unsure)
-            if (quiet or state.retired) and unused and (state.retired or not state.used):
-                if state.awake:
-                    state.awake = False
-                    self._awake.remove(state)
+            unused = not (state.running or state.leased or state.returning or state.unsure or state.ordering)
+            resting = not (state.fresh or state.awake)
+            if (quiet or state.retired) and unused and resting and (state.retired or not state.used):
                 del self._all[place]
                 if self._current.get(place[0]) is state:
                     del self._current[place[0]]
 
-    def _exhausted(self, state: State, now: datetime) -> Exhausted:
+    def _exhausted(self, state: State, need: int, now: datetime) -> Exhausted:
         resets_at = state.window.ends_at
         allowance = state.allowance
         if allowance.rolls and allowance.period is not None:
@@ -500,6 +539,7 @@ class Book:
             state.limit,
             state.settled + state.used,
             state.reserved + state.elsewhere,
+            need,
             resets_at,
             max(1, int(-(-seconds // 1))),
         )

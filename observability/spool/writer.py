@@ -298,7 +298,10 @@ class Spool:
         return Check(not parts, detail, required=not self.accepting)
 
     def close(self) -> bool:
-        """End; True where every request is in the database and the folder is gone, else it is left for a replay."""
+        """End; True where every request is in the database, else the folder is left for a replay.
+
+        The folder stays until `discard`: as long as it is there, somebody will give back what this process leased.
+        """
         self._closing = True
         self._wake.set()
         if self._thread is not None:
@@ -313,17 +316,20 @@ class Spool:
             except OSError as error:
                 logger.error("The spool's last records could not be brought onto the disk: %s", error)
             segment.close()
-        if self._folder is not None:
-            if left:
-                self._folder.release()
-            else:
-                try:
-                    self._folder.remove()
-                except OSError as error:
-                    logger.warning("The spool's folder %s stays until it is replayed: %s", self._folder.path, error)
-                    self._folder.release()
+        if self._folder is not None and left:
+            self._folder.release()
             self._folder = None
         return not left
+
+    def discard(self) -> None:
+        """Remove the folder of a closed spool that has nothing left: no replay, and no recovery, is needed."""
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            try:
+                folder.remove()
+            except OSError as error:
+                logger.warning("The spool's folder %s stays until it is replayed: %s", folder.path, error)
+                folder.release()
 
 
 def configured_root() -> Path:

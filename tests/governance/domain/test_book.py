@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governance.domain.allowance import Allowance, Answer, Enforcement, Exhausted, Unit, WindowState, grant
-from governance.domain.book import DRY, IDLE, Book, Hold, Short
+from governance.domain.allowance import Allowance, Answer, Enforcement, Exhausted, Order, Unit, WindowState, grant
+from governance.domain.book import DRY, IDLE, MOST_RESTING, Book, Hold, Short
 from governance.domain.windows import Period
 from tests.fakes.bank import Bank
 
@@ -253,6 +253,15 @@ class TestConfiguration:
         book.answered(bank.exchange("p", book.orders(NOW)), NOW)
         assert bank.windows["budget:1", MONTH, "d1"].held == 0
 
+    def test_off_and_on_again_is_as_before(self) -> None:
+        book, bank, allowance = Book(), Bank(), budget(100 * USD)
+        book.release(admitted(bank.admit(book, [allowance], NOW)))
+        book.configure({})
+        book.configure({allowance.key: allowance})
+        admitted(bank.admit(book, [allowance], NOW))
+        book.answered(bank.exchange("p", book.orders(NOW)), NOW)
+        assert isinstance(book.admit([allowance], NOW, 0), Hold)
+
     def test_a_lowered_limit_calls_what_is_free_back(self) -> None:
         book, bank, allowance = Book(), Bank(), budget(100 * USD)
         book.release(admitted(bank.admit(book, [allowance], NOW)))
@@ -336,6 +345,51 @@ class TestSlices:
         assert isinstance(bank.admit(book, [allowance], NOW, 2 * USD), Exhausted)
         assert isinstance(book.admit([allowance], NOW + DRY / 2, 2 * USD), Exhausted)
         assert isinstance(book.admit([allowance], NOW + DRY, 2 * USD), Short)
+
+    def test_a_request_that_waited_long_is_judged_by_the_clock_and_counted_where_it_began(self) -> None:
+        book, bank, allowance = Book(), Bank(), budget(USD, enforcement=Enforcement.HARD, period="day")
+        began, now = NOW, NOW + timedelta(seconds=30)
+        assert isinstance(bank.admit(book, [allowance], began, 2 * USD), Exhausted)
+        assert isinstance(book.admit([allowance], began, 2 * USD, now=now), Short)
+        midnight = datetime(2026, 11, 23, tzinfo=UTC)
+        late = midnight + timedelta(seconds=5)
+        short = book.admit([allowance], midnight - timedelta(seconds=1), USD, now=late)
+        assert isinstance(short, Short)
+        (order,) = book.orders(late, [short])
+        assert order.window.ends_at == midnight
+
+    def test_room_that_is_only_held_comes_back(self) -> None:
+        book, bank, allowance = Book(), Bank(), budget(10 * USD, enforcement=Enforcement.HARD)
+        hold = admitted(bank.admit(book, [allowance], NOW, 9 * USD))
+        waits = bank.admit(book, [allowance], NOW, 2 * USD)
+        assert isinstance(waits, Exhausted)
+        assert waits.passing
+        charge(book, allowance, 9 * USD)
+        book.release(hold)
+        gone = bank.admit(book, [allowance], NOW + DRY, 2 * USD)
+        assert isinstance(gone, Exhausted)
+        assert not gone.passing
+
+    def test_what_nothing_was_heard_of_is_asked_about_first(self) -> None:
+        book, bank, allowance = Book(), Bank(), budget(10 * USD)
+        bank.exchange("other", [Order(allowance, allowance.window(NOW), used=9 * USD)])
+        unheard = book.unheard([allowance], NOW)
+        assert isinstance(unheard, Short)
+        book.answered(bank.exchange("p", book.orders(NOW, [unheard])), NOW)
+        assert book.unheard([allowance], NOW) is None
+        assert book.figures(allowance, NOW)[0] == 9 * USD
+
+    def test_thousands_at_rest_take_turns(self) -> None:
+        book, bank = Book(), Bank()
+        many = [budget(1000, number=number) for number in range(2000)]
+        for one in many:
+            book.release(admitted(bank.admit(book, [one], NOW)))
+        later = NOW + IDLE + timedelta(seconds=1)
+        for _ in range(8):
+            orders = book.orders(later)
+            assert len(orders) <= 2 * MOST_RESTING
+            book.answered(bank.exchange("p", orders), later)
+        assert sum(window.held for window in bank.windows.values()) == 0
 
     def test_what_others_hold_unused_is_waited_for(self) -> None:
         ours, theirs, bank = Book(), Book(), Bank()

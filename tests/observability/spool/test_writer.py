@@ -109,6 +109,9 @@ def test_an_orderly_end_leaves_nothing(make, tmp_path: Path) -> None:
     spool.finish(record, None)
     spool.settled([record.id])
     assert spool.close()
+    (folder,) = folders.owners(tmp_path / "spool")
+    assert folders.take(folder) is None, "until what it leased is given back, nobody else may take it for dead"
+    spool.discard()
     assert list((tmp_path / "spool").iterdir()) == []
     assert not spool.finish(a_record(), None), "a closed spool takes nothing"
 
@@ -132,7 +135,7 @@ def test_segments_go_when_all_of_theirs_is_in_the_database(make, tmp_path: Path)
     ids = []
     while spool.state().segments < 5:
         record = a_record()
-        assert spool.finish(record, a_posting(record))
+        wait_until(lambda record=record: spool.finish(record, a_posting(record)))  # the next segment may be on its way
         ids.append(record.id)
         time.sleep(0.0005)
     spool.settled(ids[1:])
