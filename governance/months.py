@@ -64,16 +64,6 @@ def first_open_moment(customer_id: int, moment: datetime) -> datetime:
     return moment
 
 
-def hold() -> None:
-    """Let no month be closed between the look at it and the commit; inside a transaction.
-
-    Closing one changes the configuration, whose version is held. SQLite has one writer at a time anyway.
-    """
-    if connection.features.has_select_for_update:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT version FROM governance_configurationversion WHERE id = 1 FOR SHARE")
-
-
 def totals(month: date, customers: Iterable[Customer]) -> Totals:
     """What the ledger holds now of each customer's month."""
     found: Totals = {}

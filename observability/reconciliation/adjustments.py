@@ -18,7 +18,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 from ulid import ULID
 
-from governance import ledger, months
+from governance import ledger, months, watched
 from governance.domain.money import show_usd
 from governance.ledger import Posting
 from governance.models import (
@@ -124,7 +124,8 @@ def adjust(
     """Write the adjustment and close the exception with it, in one transaction. Raises ValidationError, Vanished."""
     with transaction.atomic():
         row = queue.claim(exception, note)
-        months.hold()
+        # No month is closed between the look at it and the commit: closing one changes the configuration.
+        watched.pin()
         shares = plan(row, key=key, used=used)
         ledger.adjust([_posting(row, share) for share in shares])
         row.adjusted_nano_usd = sum(share.nano_usd for share in shares)

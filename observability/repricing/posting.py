@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from django.db import transaction
 from django.utils import timezone
 
-from governance import ledger, months
+from governance import ledger, watched
 from governance.ledger import Posting
 from governance.models import LedgerEntry, Repricing, RepricingLine
 from governance.services import audit
@@ -59,7 +59,8 @@ def _chunk(pk: int) -> bool:
                 changes={"posted": [0, run.posted], "posted_nano_usd": [0, run.posted_nano_usd]},
             )
             return False
-        months.hold()
+        # No month is closed between the look at it and the commit: closing one changes the configuration.
+        watched.pin()
         posted = _post_lines(lines, now)
         run.posted += len(posted)
         run.posted_nano_usd += sum(line.new_nano_usd - line.old_nano_usd for line in posted)
