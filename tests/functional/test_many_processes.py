@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.functional.fleet import Fleet, Outcome, call, crowd
+from tests.functional.fleet import MODEL, Fleet, Outcome, call, crowd
 from tests.functional.product import Product, configuration, database
 
 pytestmark = pytest.mark.functional
@@ -131,7 +131,9 @@ def _rows(fleet: Fleet, customer: str, count: int) -> list[dict[str, Any]]:
     deadline = time.monotonic() + 20
     while True:
         found: list[dict[str, Any]] = []
-        url: str | None = "requests/?" + str(httpx.QueryParams(customer=customer, status="success", page_size="1000"))
+        url: str | None = "requests/?" + str(
+            httpx.QueryParams(customer=customer, status="success", model=MODEL, page_size="1000")
+        )
         while url:
             page = fleet.product.api("GET", url.split("/api/v1/")[-1])
             found += page["results"]
