@@ -222,7 +222,12 @@ def orphan(note: Admitted, prices: PriceBook, now: datetime) -> Item:
     record.input_tokens, record.cost_nano_usd = note.prompt_tokens, cost.nano_usd
     record.cost_quality = "unpriced" if cost.quality == "unpriced" else "estimated"
     record.price_id = cost.price_id
-    record.attempts.append(_attempt(note, note.prompt_tokens, cost.nano_usd))
+    attempt = _attempt(note, note.prompt_tokens, cost.nano_usd)
+    # What the cost proof prices it by again, as of any other attempt.
+    attempt["platform"] = note.platform
+    if cost.overrides:
+        attempt["price_overrides"] = list(cost.overrides)
+    record.attempts.append(attempt)
     if record.customer_id is None or record.team_id is None or record.virtual_key_id is None:
         return record, None
     return record, Posting(

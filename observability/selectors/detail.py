@@ -8,6 +8,7 @@ from typing import Any
 from governance.templatetags.money import usd_exact
 from observability.durations import duration
 from observability.models import Request
+from observability.replay import DIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ def sentence(request: Request) -> str:
             return "The gateway refused it before it reached a provider; nothing was charged."
         case "cancelled":
             return f"The client left before the answer ended, after {took or 'a while'}; charged {cost}{estimated}."
+    if request.error_type == DIED:
+        charged = f"charged {cost}{estimated}" if request.cost_nano_usd else "nothing was charged"
+        return f"The gateway ended before the answer was complete; {charged}."
     if request.attempts:
         tries = "the provider" if len(request.attempts) == 1 else f"{len(request.attempts)} attempts"
         return f"Failed at {tries}{within}; charged {cost}."

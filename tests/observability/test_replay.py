@@ -6,6 +6,8 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,14 @@ from django.db import connection
 
 from governance.catalog import seed_prices
 from governance.ledger import Posting
-from governance.models import Customer, LedgerEntry, Price, Team, VirtualKey
+from governance.models import Customer, LedgerEntry, Price, PriceOverride, Team, VirtualKey
 from observability import replay
 from observability.batch import Outage
 from observability.models import ChangedHour, Request
 from observability.records import RequestRecord
 from observability.replay import Replay
+from observability.selectors.detail import sentence
+from observability.selectors.proof import prove
 from observability.spool import Admitted, Spool, aside, folders
 from observability.spool.segments import Entry, Kind, pack, scan
 from tests.observability.records import a_posting, a_record
@@ -133,6 +137,23 @@ def test_an_orphan_is_charged_its_estimated_prompt(root: Path, admitted, tenant)
     assert (charge.amount_nano_usd, charge.tokens, charge.price_id) == (row.cost_nano_usd, 1_000, row.price_id)
     assert Request.objects.get(pk=done[0].id).status == "success"
     assert counts() == (2, 2)
+
+
+def test_an_orphan_is_charged_under_the_customers_terms_and_its_proof_ties(root: Path, admitted) -> None:
+    seed_prices()
+    note = admitted(tokens=1_000)
+    PriceOverride.objects.create(
+        customer=Customer.objects.get(), percent=Decimal(-10), effective_from=note.record.started_at - timedelta(days=1)
+    )
+    leave(root, note)
+    sweep(root)
+    row = Request.objects.get()
+    price = Price.objects.filter(platform="anthropic", model_id="claude-opus-5-5").latest("effective_from")
+    assert row.cost_nano_usd == 1_000 * price.input * 1_000 * Decimal("0.9")
+    proof = prove(row)
+    assert (proof.ties, proof.computed) == (True, row.cost_nano_usd)
+    assert "The customer's terms apply" in proof.note
+    assert sentence(row).startswith("The gateway ended before the answer was complete; charged 0.00")
 
 
 def test_an_orphan_without_a_price_is_marked(root: Path, admitted) -> None:
