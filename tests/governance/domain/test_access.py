@@ -1,0 +1,31 @@
+"""Which models a pattern means."""
+
+from __future__ import annotations
+
+import pytest
+
+from governance.domain.access import matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "model", "expected"),
+    [
+        ("claude-opus-5-5", "claude-opus-5-5", True),
+        ("claude-opus-5", "claude-opus-5-5", False),
+        ("claude-opus-*", "claude-opus-5-5", True),
+        ("claude-opus-5-5", "claude-opus-5-5[1m]", True),
+        # Asked for by its alias, answered by its dated id: a budget on either counts both.
+        ("claude-opus-4-1", "claude-opus-4-1-20250805", True),
+        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet-20241022", True),
+        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet-latest", True),
+        ("claude-opus-4-1-20250805", "claude-opus-4-1-20250805", True),
+        ("claude-opus-4-1-20250805", "claude-opus-4-1-20251212", False),
+        ("claude-opus-4", "claude-opus-4-1-20250805", False),
+    ],
+)
+def test_patterns(pattern: str, model: str, expected: bool) -> None:
+    assert matches((pattern,), model) is expected
+
+
+def test_no_pattern_means_every_model() -> None:
+    assert matches((), "anything")
