@@ -70,9 +70,8 @@ def render() -> bytes:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(BUDGETS)
-    registry.register(DRIFT)
-    registry.register(PROCESSES)
+    for collector in COLLECTORS:
+        registry.register(collector)
     return generate_latest(registry)
 
 
@@ -104,6 +103,7 @@ def _read() -> list[Figure]:
 
 
 BUDGETS = BudgetCollector()
-REGISTRY.register(BUDGETS)
-REGISTRY.register(DRIFT)
-REGISTRY.register(PROCESSES)
+COLLECTORS: tuple[Collector, ...] = (BUDGETS, DRIFT, PROCESSES)
+"""What is read from the database at a scrape: the same from whichever process answers it."""
+for _collector in COLLECTORS:
+    REGISTRY.register(_collector)

@@ -7,6 +7,7 @@ everything else is `other`. Keys and developers are no labels.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -103,7 +104,11 @@ def credential_rejected(provider: str) -> None:
 def set_providers(up: Mapping[str, bool]) -> None:
     """Replace the state of every provider, by name."""
     for (name,) in [sample for sample in PROVIDER_UP._metrics if sample[0] not in up]:
-        PROVIDER_UP.remove(name)
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            # The files that processes share forget no series; one that is no number raises no alarm.
+            PROVIDER_UP.labels(name).set(float("nan"))
+        else:
+            PROVIDER_UP.remove(name)
     for name, is_up in up.items():
         PROVIDER_UP.labels(name).set(is_up)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 from django.conf import settings
+from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.launch.bootstrap import uses_simulator
 from gateway.launch.supervisor import Part
@@ -38,6 +40,12 @@ def of_installation(listener: socket.socket, workers: int, public_url: str) -> t
         simulator = [
             Part("simulator", "gateway.simulator", ["--port", str(port), "--keep", "0"], stage=2, environ=environ)
         ]
+    of_server, on_end = dict(environ), None
+    if workers > 1:
+        # Must be there before metrics are imported: each server counts into files that every one of them reads.
+        folder = _empty_metrics_folder()
+        of_server["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        on_end = partial(_forget_gauges, folder)
     drain = float(settings.COMPTROLLER["COMPTROLLER_DRAIN_SECONDS"])
     front = [
         Part(
@@ -46,7 +54,8 @@ def of_installation(listener: socket.socket, workers: int, public_url: str) -> t
             ["--fd", str(listener.fileno())],
             patience=drain + SETTLE_SECONDS,
             pass_fds=[listener.fileno()],
-            environ=environ,
+            environ=of_server,
+            on_end=on_end,
         )
         for number in range(1, workers + 1)
     ]
@@ -91,6 +100,20 @@ async def _ask(host: str, port: int) -> bytes:
             writer.close()
     except OSError:
         return b""
+
+
+def _empty_metrics_folder() -> Path:
+    """Where several servers count together; what an earlier `up` counted goes, as it does with one server."""
+    folder = Path(settings.DATA_DIR) / "metrics"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.db"):
+        old.unlink()
+    return folder
+
+
+def _forget_gauges(folder: Path, pid: int) -> None:
+    """Streams and spools of a server that ended are no longer ours to show; what it counted stays in the sums."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
 
 
 def _free_port() -> int:

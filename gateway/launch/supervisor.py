@@ -35,6 +35,8 @@ class Part:
     patience: float = 10.0
     pass_fds: Sequence[int] = ()
     environ: Mapping[str, str] = field(default_factory=dict)
+    on_end: Callable[[int], None] | None = None
+    """Called with the id of each process of this part that ended by itself, before the next one starts."""
 
 
 class Supervisor:
@@ -116,6 +118,8 @@ class _Child:
             code = await self._process.wait()
             if self._stopping.is_set():
                 return
+            if self.part.on_end is not None:
+                self.part.on_end(self._process.pid)
             self.failures = 1 if time.monotonic() - started >= STABLE_SECONDS else self.failures + 1
             pause = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
             self._say(self.part.name, f"ended with {_reason(code)}; starts again in {pause:g} s")

@@ -34,8 +34,8 @@ def welcome_lines(prepared: Prepared, public_url: str, seconds: float) -> list[s
     if not prepared.is_first_start:
         lines += [
             "Logins, keys and everything else are as you left them; secrets are not shown again.",
-            "    a new key           manage.py issue_key --team CUSTOMER/TEAM --name NAME",
-            "    a forgotten login   manage.py changepassword USER",
+            "    a new key           .venv/bin/python manage.py issue_key --team CUSTOMER/TEAM --name NAME",
+            "    a forgotten login   .venv/bin/python manage.py changepassword USER",
             "",
         ]
     if only_simulated():

@@ -16,6 +16,7 @@ from typing import Self
 import httpx
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.functional
@@ -150,7 +151,7 @@ def test_first_start_answers_and_a_second_one_keeps_everything(tmp_path: Path) -
         assert second.url == f"http://127.0.0.1:{port}"
         assert "sk-cmp-" not in second.out + second.log
         assert "First login" not in second.out
-        assert "issue_key" in second.out
+        assert ".venv/bin/python manage.py issue_key" in second.out
         assert second.ask(secret).status_code == 200
         assert second.stop(signal.SIGINT) == 0
 
@@ -216,6 +217,61 @@ def test_two_workers_share_one_port_and_one_state(folder: Path) -> None:
         finally:
             servers[0].resume()
         assert up.stop() == 0
+
+
+@pytest.mark.redis
+def test_every_scrape_of_two_workers_says_the_same(folder: Path) -> None:
+    redis_url = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+    with Up(folder, "--port", "0", "--workers", "2", REDIS_URL=redis_url) as up:
+        up.ready()
+        up.wait("Application startup complete", "log", times=2)
+        one, other = (child for child in up.process.children() if "gateway.serve" in child.cmdline())
+        secret = _issue_key(up, "scraped")
+        for silent, requests in ((one, 3), (other, 2)):
+            silent.suspend()
+            try:
+                up.knows(secret)
+                assert {up.ask(secret).status_code for _ in range(requests)} == {200}
+            finally:
+                silent.resume()
+        deadline = time.monotonic() + 15
+        while _sample(up, "comptroller_requests_total", model="claude-opus-5-5") < 5 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for silent in (one, other):
+            silent.suspend()
+            try:
+                assert [_sample(up, "comptroller_requests_total", model="claude-opus-5-5") for _ in range(3)] == [
+                    5,
+                    5,
+                    5,
+                ]
+                # Read from the database, by a collector of ours.
+                assert _sample(up, "comptroller_gateway_processes") == 2
+            finally:
+                silent.resume()
+
+        metrics = folder / "data" / "metrics"
+        gauges = metrics / f"gauge_livesum_{one.pid}.db"
+        assert gauges.exists()
+        one.kill()
+        up.wait("Application startup complete", "log", times=3)
+        assert not gauges.exists()
+        assert [_sample(up, "comptroller_requests_total", model="claude-opus-5-5") for _ in range(5)] == [5] * 5
+        assert up.stop() == 0
+
+    with Up(folder, "--port", "0", "--workers", "2", REDIS_URL=redis_url) as up:
+        up.ready()
+        assert not list(metrics.glob(f"*_{other.pid}.db"))
+        assert _sample(up, "comptroller_requests_total", model="claude-opus-5-5") == 0
+        assert up.stop() == 0
+
+
+def _sample(up: Up, name: str, **labels: str) -> float:
+    """The sum of a metric's series with these labels, as one scrape on a new connection has them."""
+    text = httpx.get(f"{up.url}/metrics", timeout=30).text
+    families = text_string_to_metric_families(text)
+    samples = (sample for family in families for sample in family.samples if sample.name == name)
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
 class TestRefusals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -112,6 +113,16 @@ def test_streams_and_providers() -> None:
     assert (value("comptroller_provider_up", provider="a"), value("comptroller_provider_up", provider="b")) == (1, 0)
     metrics.set_providers({"b": True})
     assert REGISTRY.get_sample_value("comptroller_provider_up", {"provider": "a"}) is None
+    metrics.set_providers({})
+
+
+def test_a_provider_that_went_is_no_number_where_processes_share_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics.set_providers({"gone": False, "here": True})
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "somewhere")
+    metrics.set_providers({"here": True})
+    assert math.isnan(value("comptroller_provider_up", provider="gone"))
+    assert value("comptroller_provider_up", provider="here") == 1
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
     metrics.set_providers({})
 
 
