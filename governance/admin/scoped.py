@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
@@ -14,13 +15,14 @@ from governance.admin import pickers
 from governance.admin.base import VisibleAdmin, VisibleRelatedFilter
 from governance.domain.access import matches
 from governance.domain.model_ids import candidates, normalise
-from governance.models import Price, ScopedLimit
+from governance.models import AllowanceWindow, Lease, Price, ScopedLimit
 
 TARGETS = [scope.value for scope in ScopedLimit.Scope]
 _RELATED = [
     "customer", "team__customer", "project__customer", "developer", "virtual_key__team__customer",
     "provider_access__virtual_key__team__customer", "provider_access__provider",
 ]  # fmt: skip
+_COUNTERS = (AllowanceWindow, Lease)
 
 
 class ScopedLimitForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -73,6 +75,13 @@ class ScopedLimitAdmin(VisibleAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), *(["target_link"] if obj else [])]
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Without its counters, which are no thing of their own to a person: they go with it."""
+        rows, counts, needed, protected = super().get_deleted_objects(objs, request)
+        for model in _COUNTERS:
+            counts.pop(model._meta.verbose_name_plural, None)
+        return _without_counters(rows), counts, needed, protected
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         pairs: dict[str, str] = getattr(obj, "downgrade", {})
@@ -92,3 +101,10 @@ class ScopedLimitAdmin(VisibleAdmin):
     @display(description="Limits")
     def target_link(self, row: ScopedLimit) -> str:
         return f"{row.get_scope_display()} {pickers.label(row.target)}"
+
+
+def _without_counters(rows: list[Any]) -> list[Any]:
+    """Django's nested list of what goes, each line `Kind: name`, less the lines of counters."""
+    kinds = tuple(f"{capfirst(model._meta.verbose_name)}: " for model in _COUNTERS)
+    kept = [_without_counters(row) if isinstance(row, list) else row for row in rows]
+    return [row for row in kept if row and not (isinstance(row, str) and row.startswith(kinds))]
