@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,12 +12,15 @@ from django.db.models import Q, QuerySet, Sum
 
 from governance import ledger
 from governance.domain.access import matches
+from governance.domain.money import show_usd
 from governance.domain.windows import Window, window_at
 from governance.effective import InForce, limits_in_force
 from governance.models import AllowanceWindow, Budget, LedgerEntry, ProviderAccess, VirtualKey
 
 THIN_HISTORY = 0.03
 """Share of a period that must be over before its run rate says anything."""
+NEAR_NANO_USD = 10 * 10**9
+"""A hard budget with less left may refuse one request of a coding agent, whose worst case is some dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,14 @@ class BudgetStatus:
     def share(self) -> float:
         """What is spent and held, as a share of the limit; a limit of zero counts as used up."""
         return (self.spent + self.held) / self.limit if self.limit else 1.0
+
+    @property
+    def may_refuse(self) -> str:
+        """A sentence where a hard budget has room, and yet so little that a dear request may not fit; else empty."""
+        near = self.share >= 0.9 or self.remaining < NEAR_NANO_USD
+        if self.budget.enforcement != Budget.Enforcement.HARD or self.state in {"off", "blocked"} or not near:
+            return ""
+        return f"A request may be refused when it could cost more than the {show_usd(self.remaining)} left."
 
     @property
     def counts_all(self) -> bool:
@@ -141,8 +152,13 @@ def budgets_on(keys: Iterable[VirtualKey]) -> QuerySet[Budget]:
     )  # fmt: skip
 
 
-def key_statuses(keys: Iterable[VirtualKey], now: datetime) -> dict[int, KeyStatus]:
-    """Whether each key works, by id. Load `team__customer` and `developer` with them."""
+def key_statuses(
+    keys: Iterable[VirtualKey], now: datetime, *, askable: Collection[str] | None = None
+) -> dict[int, KeyStatus]:
+    """Whether each key works, by id. Load `team__customer` and `developer` with them.
+
+    `askable`: the reader raises no limit, and asks for more of budgets of these scopes; None: may raise any.
+    """
     rows = list(keys)
     statuses = budget_statuses(budgets_on(rows), now)
     by_target: Mapping[tuple[str, int], list[BudgetStatus]] = defaultdict(list)
@@ -164,7 +180,7 @@ def key_statuses(keys: Iterable[VirtualKey], now: datetime) -> dict[int, KeyStat
         )
         applying = [status for scope, pk in targets if pk for status in by_target.get((scope, pk), [])]
         applying.sort(key=lambda status: status.share, reverse=True)
-        state, reason = _key_state(key, applying, accesses.get(key.pk, set()), now)
+        state, reason = _key_state(key, applying, accesses.get(key.pk, set()), now, askable)
         found[key.pk] = KeyStatus(state, reason, tuple(applying))
     return found
 
@@ -217,7 +233,13 @@ def _accesses(keys: list[VirtualKey], statuses: Iterable[BudgetStatus]) -> dict[
     return dict(found)
 
 
-def _key_state(key: VirtualKey, budgets: list[BudgetStatus], accesses: set[int], now: datetime) -> tuple[str, str]:
+def _key_state(
+    key: VirtualKey,
+    budgets: list[BudgetStatus],
+    accesses: set[int],
+    now: datetime,
+    askable: Collection[str] | None,
+) -> tuple[str, str]:
     """The state and its sentence; `accesses` are those of the key, if a budget of one is used up."""
     team, developer = key.team, key.developer
     if key.revoked_at is not None:
@@ -237,8 +259,8 @@ def _key_state(key: VirtualKey, budgets: list[BudgetStatus], accesses: set[int],
         # Every model that the key may ask for, and every provider that it may use.
         models = not patterns or (key.model_patterns and all(matches(patterns, one) for one in key.model_patterns))
         if models and (access is None or accesses <= closed):
-            return "blocked", f"Blocked{_part(status)} {_by(status)}."
-    told = [f"Blocked{_part(status)} {_by(status)}." for status in used_up]
+            return "blocked", f"Blocked{_part(status)} {_by(status, askable)}."
+    told = [f"Blocked{_part(status)} {_by(status, askable)}." for status in used_up]
     return "partly", f"{' '.join(told)} Everything else works."
 
 
@@ -249,7 +271,10 @@ def _part(status: BudgetStatus) -> str:
     return models + (f" through {budget.provider_access.provider}" if budget.provider_access is not None else "")
 
 
-def _by(status: BudgetStatus) -> str:
+def _by(status: BudgetStatus, askable: Collection[str] | None) -> str:
     until = f"{status.resets_at:%Y-%m-%d %H:%M %Z}" if status.resets_at else "its limit is raised"
     scope = status.budget.get_scope_display().lower()
-    return f"by {scope} budget “{status.budget}” until {until}; or raise its limit"
+    way = "; or raise its limit"
+    if askable is not None:
+        way = "; or ask for more below" if status.budget.scope in askable else ""
+    return f"by {scope} budget “{status.budget}” until {until}{way}"

@@ -138,7 +138,7 @@ def _budgets(
 ) -> tuple[list[BudgetStatus], dict[int, KeyStatus]]:
     """Every budget that counts requests of these keys and developers, once, and the status of each key."""
     usable = [row for row in rows if row.revoked_at is None]
-    statuses = key_statuses(rows, now)
+    statuses = key_statuses(rows, now, askable=_OWN)
     found = {status.budget.pk: status for row in usable for status in statuses[row.pk].budgets}
     own = Budget.objects.filter(scope="developer", developer__in=developers, is_active=True)
     rest = own.exclude(pk__in=found).select_related(*_RELATED)

@@ -102,7 +102,8 @@ def _state(standing: Standing) -> str:
         return "at_risk"
     if standing.works:
         binding = standing.binding
-        return "at_risk" if binding is not None and binding.state in {"at_risk", "blocked"} else "works"
+        near = binding is not None and (binding.state in {"at_risk", "blocked"} or binding.may_refuse)
+        return "at_risk" if near else "works"
     return "blocked" if standing.keys else "off"
 
 
@@ -122,4 +123,5 @@ def _verdict(standing: Standing) -> str:
     if binding is None:
         return can if standing.partly else f"{can} No budget limits you."
     until = f" until {binding.resets_at:%Y-%m-%d %H:%M}" if binding.resets_at else ""
-    return f"{can} {show_usd(binding.remaining)} left{until}, by “{binding.budget}”."
+    left = f"{can} {show_usd(binding.remaining)} left{until}, by “{binding.budget}”."
+    return f"{left} {binding.may_refuse}".rstrip()

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -165,11 +165,8 @@ class BudgetAdmin(ScopedLimitAdmin):
         steps = f" · {row.downgrade_at} % cheaper" if row.downgrade_at else ""
         steps += f" · {row.throttle_at} % throttled" if row.throttle_at else ""
         name = row.name or _short(row)
-        warning = (
-            format_html('<div class="cmp-note cmp-state--at_risk">▲ {}</div>', row.page_leaf.warning)
-            if row.page_leaf.warning
-            else ""
-        )
+        told = [one for one in (row.page_leaf.warning, row.page_status.may_refuse) if one]
+        warning = format_html_join("", '<div class="cmp-note cmp-state--at_risk">▲ {}</div>', ((one,) for one in told))
         return format_html(
             '<div class="cmp-indent-{}"><div>{} {}</div><div class="cmp-note">{}</div>{}</div>',
             row.page_leaf.depth,
@@ -225,7 +222,11 @@ class BudgetAdmin(ScopedLimitAdmin):
 
 
 def verdict(status: BudgetStatus) -> str:
-    """One sentence: how it stands, until when, and what happens then."""
+    """How it stands, until when, and what happens then."""
+    return f"{_stands(status)} {status.may_refuse}".rstrip()
+
+
+def _stands(status: BudgetStatus) -> str:
     budget, zone = status.budget, status.zone.key
     watched = budget.enforcement == Budget.Enforcement.OBSERVE
     after = "requests go on, and it is only told" if watched else "requests are blocked"

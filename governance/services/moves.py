@@ -64,7 +64,7 @@ def emergency(
                 {
                     "amount_nano_usd": f"The emergency reserve of {customer} has {show_usd(max(0, reserve - used))} "
                     f"left this month ({show_usd(used)} of {show_usd(reserve)} used). Ask for a raise instead: "
-                    "another person approves it."
+                    "another person approves it. A Platform admin sets the reserve on the customer's page."
                 }
             )
         demand_fit(budget, amount_nano_usd, now)

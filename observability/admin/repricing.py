@@ -74,6 +74,7 @@ class RepricingAdmin(VisibleAdmin):
     list_filter = [("status", ChoicesDropdownFilter), ("customer", VisibleRelatedFilter)]
     list_select_related = ["customer", "requested_by", "decided_by"]
     list_before_template = "admin/observability/repricing/before.html"
+    add_form_template = "admin/observability/repricing/ask.html"
     search_fields = ["reason", "customer__name"]
     fields = ["customer", ("starts_at", "ends_at"), "model_patterns", "reason"]
     actions = None
@@ -91,7 +92,10 @@ class RepricingAdmin(VisibleAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "customer":
             kwargs["queryset"] = exportable_customers(request.user)
-            kwargs["required"] = not getattr(request.user, "is_superuser", False)
+            every = getattr(request.user, "is_superuser", False)
+            kwargs["required"] = not every
+            if not every:
+                kwargs["help_text"] = "One that you see as a whole. Every customer at once is for superusers."
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     # --- ask --------------------------------------------------------------------------------------------------

@@ -258,3 +258,27 @@ def test_who_has_left_sees_nothing(me: Me, how: str) -> None:
     assert not re.search(r"ada-laptop|Core|secret project|Acme /", seen)
     form = {"budget": me.own.pk, "amount": "1", "ends_at": "", "reason": "r"}
     assert me.client.post(ASK, form).status_code == 400
+
+
+def test_a_hard_budget_near_its_limit_says_that_a_dear_request_may_be_refused(me: Me) -> None:
+    spend(me.acme.key, 27_310_000_000)
+    told = "A request may be refused when it could cost more than the $2.69 left."
+    assert told not in text_of(me.client.get(HOME))
+    Budget.objects.filter(pk=me.own.pk).update(enforcement="hard")
+    answer = me.client.get(HOME)
+    assert told in text_of(answer)
+    assert answer.context["state"] == "at_risk"
+    Budget.objects.filter(pk=me.own.pk).update(limit_nano_usd=100 * USD)
+    assert "may be refused" not in text_of(me.client.get(HOME))
+
+
+def test_a_developer_is_told_to_ask_not_to_raise(me: Me) -> None:
+    spend(me.acme.key, 30 * USD)
+    seen = text_of(me.client.get(HOME))
+    assert "; or ask for more below." in seen
+    assert "raise its limit" not in seen
+    Budget.objects.exclude(scope="customer").delete()
+    Budget.objects.update(limit_nano_usd=0)
+    seen = text_of(me.client.get(HOME))
+    assert "Blocked by customer budget" in seen
+    assert "ask for more below" not in seen

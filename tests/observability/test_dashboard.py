@@ -152,6 +152,7 @@ def test_without_the_permission_there_are_no_figures(made: seed.Installation, cl
     client.force_login(user)
     text = client.get("/admin/").content.decode()
     assert "permission to view the request log" in text
+    assert 'href="/me/"' in text
     assert "Spend today" not in text
 
 

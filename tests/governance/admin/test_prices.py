@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from ulid import ULID
 
-from governance.models import LedgerEntry, ModelAlias, Price, PriceOverride, Repricing
+from governance.models import AuditEntry, LedgerEntry, ModelAlias, Price, PriceOverride, Repricing
 from observability.repricing.services import request_repricing, run_waiting
 from tests.governance.admin.conftest import Tenant, sign_in
 
@@ -62,11 +63,13 @@ def test_terms_are_entered_rate_by_rate(root: Client, acme: Tenant) -> None:
     page = root.post(add, {"customer": acme.customer.pk, "model_patterns": "claude-opus-*", "percent": ""})
     assert "either a percentage or fixed rates" in page.content.decode()
     values = {"customer": acme.customer.pk, "model_patterns": "claude-opus-*", "rate_input": "1.5", "percent": ""}
+    values["note"] = "Contract 12/2026"
     assert root.post(add, values).status_code == 302
     made = PriceOverride.objects.get()
     assert (made.rates, made.model_patterns, made.created_by) == (
         {"input": "1.5"}, ["claude-opus-*"], User.objects.get(username="root"),
     )  # fmt: skip
+    assert AuditEntry.objects.get(action="price_override.created").note == "Contract 12/2026"
     old = {**values, "effective_from": "2026-01-01T00:00"}
     assert "begin in the past" in root.post(add, old).content.decode()
     ended = root.post(
@@ -178,4 +181,12 @@ def test_a_run_of_every_customer_is_for_superusers(charlie: Client, root: Client
     assert charlie.get(reverse("admin:governance_repricing_change", args=[run.pk])).status_code == 302
     values = {"customer": "", "starts_at": "2026-01-01T00:00", "ends_at": "2026-02-01T00:00", "reason": "x"}
     assert charlie.post(reverse("admin:governance_repricing_add"), values).status_code == 200
+    theirs, every = (one.get(reverse("admin:governance_repricing_add")).content.decode() for one in (charlie, root))
+    assert "Every customer at once is for superusers." in theirs
+    assert "Empty: every customer." not in theirs
+    assert "Empty: every customer." in every
+    assert re.search(r'name="_save"[^>]*>Preview<', every)
+    asked = root.post(reverse("admin:governance_repricing_add"), {**values, "_save": ""})
+    assert asked.status_code == 302
+    Repricing.objects.exclude(pk=run.pk).delete()
     assert Repricing.objects.count() == 1

@@ -131,6 +131,7 @@ def test_waiting_ones_stand_first_and_a_transfer_is_one_line(acme: Company) -> N
         ({"kind": "transfer"}, "source", "Choose the budget that gives"),
         ({"ends_at": "2020-01-01T00:00"}, "ends_at", "in the future"),
         ({"kind": "emergency"}, "amount", "$0.00 left this month"),
+        ({"kind": "emergency"}, "amount", "A Platform admin sets the reserve on the customer's page."),
         ({"kind": "reset"}, None, "Nothing was spent"),
     ],
 )
