@@ -42,16 +42,18 @@ def arrange(statuses: Sequence[BudgetStatus]) -> list[Leaf]:
 def _level(statuses: list[BudgetStatus], parents: list[BudgetStatus]) -> list[Leaf]:
     ordered = sorted(statuses, key=lambda status: (_DEPTH[status.budget.scope], -status.share, status.budget.pk))
     above = parents + [status for status in statuses if _DEPTH[status.budget.scope] < 2]
-    return [Leaf(status, _DEPTH[status.budget.scope], _warning(status.budget, above)) for status in ordered]
+    return [Leaf(status, _DEPTH[status.budget.scope], _warning(status, above)) for status in ordered]
 
 
-def _warning(budget: Budget, above: list[BudgetStatus]) -> str:
-    """A limit that its parent never lets anybody reach is probably a mistake."""
-    for status in above:
-        parent = status.budget
+def _warning(status: BudgetStatus, above: list[BudgetStatus]) -> str:
+    """A limit in force that its parent never lets anybody reach is probably a mistake."""
+    budget = status.budget
+    for upper in above:
+        parent = upper.budget
+        blocks = parent.is_active and parent.enforcement != Budget.Enforcement.OBSERVE and not parent.model_patterns
         wider = _DEPTH[parent.scope] < _DEPTH[budget.scope]
         same_period = (parent.period, parent.rolling) == (budget.period, budget.rolling)
-        if wider and same_period and not parent.model_patterns and budget.limit_nano_usd > parent.limit_nano_usd:
+        if wider and same_period and blocks and status.limit > upper.limit:
             return f"Its limit is above that of {parent}, which blocks first."
     return ""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from governance.domain.money import show_usd
+from governance.effective import InForce, limits_in_force
 from governance.models import Budget, ProviderAccess, VirtualKey
 
 RELATED: dict[str, tuple[str, ...]] = {
@@ -34,8 +36,12 @@ def label(row: Any) -> str:
     if isinstance(row, ProviderAccess):
         return f"{row.provider} of {label(row.virtual_key)}"
     if isinstance(row, Budget):
-        return f"{row}: {show_usd(row.limit_nano_usd)}"
+        return _of_budget(row, limits_in_force([row], timezone.now()))
     return str(row)
+
+
+def _of_budget(budget: Budget, limits: Mapping[int, InForce]) -> str:
+    return f"{budget}: {show_usd(limits[budget.pk].total)}"
 
 
 LABELS: dict[str, Callable[[Any], str]] = dict.fromkeys(RELATED, label)
@@ -52,5 +58,13 @@ class Picker(AutocompleteJsonView):
             return found.filter(is_active=True).select_related(*RELATED["budget"])
         return found.select_related(*RELATED["virtual_key"]) if found.model is VirtualKey else found
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        rows = context["object_list"] = list(context["object_list"])
+        # Read once for the page, not for each row of it.
+        self.limits = limits_in_force([row for row in rows if isinstance(row, Budget)], timezone.now())
+        return context
+
     def serialize_result(self, obj: Any, to_field_name: str) -> dict[str, str]:
-        return {**super().serialize_result(obj, to_field_name), "text": label(obj)}
+        text = _of_budget(obj, self.limits) if isinstance(obj, Budget) else label(obj)
+        return {**super().serialize_result(obj, to_field_name), "text": text}

@@ -22,6 +22,8 @@ from governance.selectors import BudgetStatus, budget_statuses, month_start
 from governance.services import moves, tenants
 from governance.templatetags import money
 
+_RELATED = ("team__customer", "project__customer", "developer")
+
 
 class TenantAdmin(VisibleAdmin):
     """Common part: spend of the month and the tightest budget in the list, switching on and off."""
@@ -43,13 +45,24 @@ class TenantAdmin(VisibleAdmin):
         budgets = Budget.objects.visible_to(request.user).filter(
             scope=self.scope, is_active=True, **{f"{column}__in": ids}
         )
-        tightest: dict[int, BudgetStatus] = {}
-        for status in budget_statuses(budgets.select_related("customer", self.scope), now).values():
-            target = getattr(status.budget, column)
-            if target not in tightest or status.share > tightest[target].share:
-                tightest[target] = status
+        found = list(budgets.select_related("customer", *_RELATED))
+        if self.scope != "customer":
+            # What also limits them, whoever may see it: the same rule as in the list of keys.
+            above = Q(scope="customer", customer__in={row.customer_id for row in rows})
+            if self.scope != "team":
+                above |= Q(scope="team", team__in={row.team_id for row in rows if row.team_id})
+            found += Budget.objects.filter(above, is_active=True).select_related("customer", *_RELATED)
+        tightest: dict[tuple[str, int], BudgetStatus] = {}
+        for status in budget_statuses(found, now).values():
+            place = (status.budget.scope, getattr(status.budget, f"{status.budget.scope}_id"))
+            if place not in tightest or status.share > tightest[place].share:
+                tightest[place] = status
         for row in rows:
-            row.page_spent, row.page_status = spent.get(row.pk, 0), tightest.get(row.pk)
+            places = [(self.scope, row.pk), ("customer", getattr(row, "customer_id", 0))]
+            places.append(("team", getattr(row, "team_id", None) or 0))
+            statuses = [tightest[place] for place in places if place in tightest]
+            row.page_spent = spent.get(row.pk, 0)
+            row.page_status = max(statuses, key=lambda status: status.share, default=None)
         return rows
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -62,7 +75,7 @@ class TenantAdmin(VisibleAdmin):
 
     @display(description="Tightest budget")
     def bar(self, row: Any) -> SafeString:
-        return cells.bar(row.page_status)
+        return cells.bar(row.page_status, name_it=self.scope != "customer")
 
     @display(description="Status", ordering="is_active")
     def status(self, row: Any) -> SafeString:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib import messages
@@ -17,7 +17,7 @@ from governance import ledger
 from governance.admin.budget_tree import arrange
 from governance.admin.limits import verdict
 from governance.catalog import seed_prices
-from governance.models import AllowanceWindow, AuditEntry, Budget, GatewayProcess, Lease, RateLimit
+from governance.models import AllowanceWindow, AuditEntry, Budget, GatewayProcess, Lease, Raise, RateLimit
 from governance.selectors import budget_status, budget_statuses
 from governance.services import budgets, tenants
 from tests.governance.admin.conftest import Tenant
@@ -344,3 +344,52 @@ def test_a_reserve_is_typed_in_usd(root: Client, acme: Tenant) -> None:
     assert root.post(reverse("admin:governance_customer_change", args=[acme.customer.pk]), typed).status_code == 302
     acme.customer.refresh_from_db()
     assert acme.customer.emergency_reserve_nano_usd == 250_500_000_000
+
+
+def test_the_limit_in_force_is_what_counts(root: Client, acme: Tenant) -> None:
+    now = timezone.now()
+    above = budgets.create_budget(target=acme.customer, limit_nano_usd=90 * USD, name="whole", actor=None)
+
+    def warning() -> str:
+        leaves = arrange(list(budget_statuses(Budget.objects.select_related("customer"), now).values()))
+        return next(leaf.warning for leaf in leaves if leaf.status.budget == acme.budget)
+
+    def picked() -> set[str]:
+        asked = {"app_label": "governance", "model_name": "raise", "field_name": "budget"}
+        return {one["text"] for one in root.get(reverse("admin:autocomplete"), asked).json()["results"]}
+
+    assert warning() == "Its limit is above that of whole, which blocks first."
+    assert picked() == {"Acme budget: $100.00", "whole: $90.00"}
+    Raise.objects.create(
+        budget=above, budget_name="whole", customer=acme.customer, amount_nano_usd=20 * USD, reason="a test",
+        requester_name="somebody", status="approved", decided_by_name="fay", starts_at=now - timedelta(hours=1),
+        ends_at=now + timedelta(days=1),
+    )  # fmt: skip
+    assert warning() == ""
+    assert picked() == {"Acme budget: $100.00", "whole: $110.00"}
+    shown = root.get(reverse("admin:governance_raise_add"), {"budget": above.pk}).content.decode()
+    assert "whole: $110.00" in shown
+    Raise.objects.all().delete()
+    Budget.objects.filter(pk=above.pk).update(enforcement="observe")
+    assert warning() == ""
+
+
+def test_a_hard_budget_near_its_limit_is_marked_in_the_list(root: Client, acme: Tenant) -> None:
+    told = "A request may be refused when it could cost more than the $5.00 left."
+    Budget.objects.filter(pk=acme.budget.pk).update(limit_nano_usd=5 * USD)
+    assert told not in root.get(reverse(LIST)).content.decode()
+    Budget.objects.filter(pk=acme.budget.pk).update(enforcement="hard")
+    assert told in root.get(reverse(LIST)).content.decode()
+    assert told in root.get(reverse("admin:governance_budget_change", args=[acme.budget.pk])).content.decode()
+
+
+def test_who_is_under_the_customers_budget_is_not_unlimited(root: Client, acme: Tenant, globex: Tenant) -> None:
+    Budget.objects.all().delete()
+    pages = [reverse(f"admin:governance_{kind}_changelist") for kind in ("developer", "team", "project")]
+    for address in pages:
+        assert root.get(address).content.decode().count("No budget: unlimited") == 2, address
+    budgets.create_budget(target=acme.customer, limit_nano_usd=100 * USD, name="whole of Acme", actor=None)
+    for address in pages:
+        seen = root.get(address).content.decode()
+        assert seen.count("No budget: unlimited") == 1, address
+        assert seen.count("whole of Acme") == 1, address
