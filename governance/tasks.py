@@ -51,9 +51,15 @@ def refresh_prices(source: str = "") -> dict[str, Any]:
 
 @shared_task(name="governance.tasks.evaluate_alerts")
 def evaluate_alerts() -> dict[str, int]:
-    """Record the thresholds that budgets have passed and the steps of raises, each once; gives how many are new."""
+    """Record the thresholds that budgets have passed and the steps of raises, each once; gives how many are new.
+
+    What is new is sent at once, and not only by the next `deliver_alerts`: it would be a minute later.
+    """
     now = timezone.now()
-    return {"thresholds": len(evaluate.evaluate(now)), "raises": len(raises.tell_of_raises(now))}
+    found = {"thresholds": len(evaluate.evaluate(now)), "raises": len(raises.tell_of_raises(now))}
+    if any(found.values()):
+        deliver.deliver()
+    return found
 
 
 @shared_task(name="governance.tasks.deliver_alerts")

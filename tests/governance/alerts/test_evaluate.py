@@ -14,6 +14,7 @@ from governance.domain.ids import new_ulid
 from governance.models import Alert, AlertChannel, AlertDelivery, Budget, Customer, Team, VirtualKey
 from governance.services import alerts
 from governance.tasks import evaluate_alerts
+from tests.fakes.mail import MailServer
 from tests.governance.alerts.conftest import NOW, USD, Spend
 
 pytestmark = pytest.mark.django_db
@@ -153,10 +154,16 @@ def test_the_queries_do_not_grow_with_the_budgets(key: VirtualKey, spend: Spend)
     assert len(many) <= len(few)
 
 
-def test_the_task_gives_counts(budget: Budget, spend: Spend) -> None:
+def test_the_task_sends_what_is_new_at_once_and_gives_counts(budget: Budget, spend: Spend, mail: MailServer) -> None:
     spend(80, at=datetime.now(UTC))
     assert evaluate_alerts() == {"thresholds": 2, "raises": 0}
+    assert set(AlertDelivery.objects.values_list("destination", "status")) == {
+        ("owner@acme.test", "sent"),
+        ("boss@acme.test", "sent"),
+    }
+    assert len(mail.messages) == 2
     assert evaluate_alerts() == {"thresholds": 0, "raises": 0}
+    assert len(mail.messages) == 2
 
 
 def test_the_key_of_an_alert_is_unique(budget: Budget, spend: Spend) -> None:
