@@ -99,7 +99,13 @@ class AlertQuerySet(VisibleQuerySet):
 
 
 class AuditQuerySet(VisibleQuerySet):
-    """Audit entries; those that belong to no customer are for superusers."""
+    """Audit entries; those that belong to no customer are for who sees every customer as a whole."""
+
+    def visible_to(self, user: Any) -> Self:
+        restriction = scope_filter(user, customer="customer_id", team="team_id")
+        if restriction is None:
+            return self
+        return self.filter(restriction | Q(customer_id__isnull=True) if sees_every_customer(user) else restriction)
 
 
 class InstallationQuerySet(models.QuerySet[Any]):

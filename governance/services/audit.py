@@ -61,13 +61,15 @@ def record(
     changes: Mapping[str, Sequence[Any]] | None = None,
     note: str = "",
     ip: str | None = None,
+    customer_id: int | None = None,
 ) -> AuditEntry:
     """Append an entry in the caller's transaction (or one of its own).
 
     `changes` is `{"field": [old, new]}`. `actor_name` names the command that acts where there is no user.
+    `customer_id` says whom it concerns where the target itself belongs to no customer.
     """
     user = actor if actor is not None and actor.is_authenticated else None
-    customer_id, team_id = tenancy(target)
+    own_customer_id, team_id = tenancy(target)
     entry = AuditEntry(
         at=timezone.now().astimezone(UTC),
         actor_id=user.pk if user else None,
@@ -76,7 +78,7 @@ def record(
         target_type=str(target._meta.model_name),
         target_id=str(target.pk),
         target_name=str(target)[:300],
-        customer_id=customer_id,
+        customer_id=own_customer_id or customer_id,
         team_id=team_id,
         changes=_plain(changes or {}),
         note=_without_secrets(note)[:300],

@@ -22,9 +22,17 @@ OLDER_EVERY_DAYS = 31
 
 
 def lock_month(
-    *, month: date, customer: Customer | None, actor: Actor, actor_name: str = "", now: datetime | None = None
+    *,
+    month: date,
+    customer: Customer | None,
+    actor: Actor,
+    actor_name: str = "",
+    note: str = "",
+    now: datetime | None = None,
 ) -> MonthLock:
     """Close a month (its first day) of one customer, or of every customer where None. Raises ValidationError.
+
+    `note` is kept in the audit trail.
 
     The row is inserted first: its trigger raises the configuration's version, which every batch of charges reads
     under a lock. So batches under way are waited for, and the totals miss none of them.
@@ -62,6 +70,7 @@ def lock_month(
             action="month.locked",
             target=row,
             changes={"total_usd": [None, usd_string(row.total_nano_usd)], "entries": [None, row.entries]},
+            note=note.strip(),
         )
     return row
 

@@ -51,7 +51,7 @@ def create_override(
     )
     if actor is not None and actor.is_authenticated:
         override.created_by_id = actor.pk
-    return save_with_audit(instance=override, actor=actor, actor_name=actor_name)
+    return save_with_audit(instance=override, actor=actor, actor_name=actor_name, note=override.note)
 
 
 def check_terms(

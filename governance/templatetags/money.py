@@ -48,6 +48,12 @@ def usd_total(nano: int | None) -> str:
 
 
 @register.filter
+def usd_signed(nano: int) -> str:
+    """A change for a sentence, always with its sign: `+$3.00`, `−$12.00`, `$0`."""
+    return f"+{usd_total(nano)}" if nano > 0 else usd_total(nano)
+
+
+@register.filter
 def usd_exact(nano: int | None) -> str:
     """Nano-dollars of a single request, always six decimals so that the digits of a column line up: `0.004200`."""
     if nano is None:

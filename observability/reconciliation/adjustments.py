@@ -127,12 +127,15 @@ def adjust(
         # No month is closed between the look at it and the commit: closing one changes the configuration.
         watched.pin()
         shares = plan(row, key=key, used=used)
-        ledger.adjust([_posting(row, share) for share in shares])
+        postings = [_posting(row, share) for share in shares]
+        ledger.adjust(postings)
         row.adjusted_nano_usd = sum(share.nano_usd for share in shares)
         row.save(update_fields=["adjusted_nano_usd"])
         _show(row)
+        customers = {posting.customer_id for posting in postings}
         queue.close(
             row, row.Status.ADJUSTED, note, actor, actor_name,
+            customer_id=customers.pop() if len(customers) == 1 else None,
             adjusted_nano_usd=[0, row.adjusted_nano_usd], ledger_rows=[0, len(shares)],
         )  # fmt: skip
     return shares

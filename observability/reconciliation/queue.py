@@ -152,9 +152,18 @@ def claim(exception: ReconciliationException, note: str) -> ReconciliationExcept
 
 
 def close(
-    row: ReconciliationException, status: str, note: str, actor: Actor, actor_name: str, **changes: Any
+    row: ReconciliationException,
+    status: str,
+    note: str,
+    actor: Actor,
+    actor_name: str,
+    customer_id: int | None = None,
+    **changes: Any,
 ) -> ReconciliationException:
-    """Write a decision and what the day comes to with it; inside a transaction, the row locked."""
+    """Write a decision and what the day comes to with it; inside a transaction, the row locked.
+
+    `customer_id` is the one customer whose ledger changed with it, for the trail.
+    """
     row.status, row.note, row.decided_at = status, note.strip()[:300], timezone.now()
     row.decided_by_id = actor.pk if actor is not None and actor.is_authenticated else None
     row.save(update_fields=["status", "note", "decided_at", "decided_by"])
@@ -165,6 +174,7 @@ def close(
         target=row,
         changes={"status": ["open", status], "difference_nano_usd": [row.difference_nano_usd] * 2, **changes},
         note=note,
+        customer_id=customer_id,
     )
     if row.kind != Kind.LATE and (day := ReconciliationDay.objects.filter(pk=row.day).first()) is not None:
         settle_state(day)

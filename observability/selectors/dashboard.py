@@ -13,6 +13,7 @@ from governance.models import Budget, Customer
 from governance.selectors import BudgetStatus, budget_statuses
 from governance.templatetags.money import usd_total
 from observability.charts import SERIES, Chart, stacked
+from observability.selectors.adjustments import adjusted_between
 from observability.selectors.reporting import reporting_zone
 from observability.selectors.usage import FIGURES, Figures, Usage
 
@@ -72,6 +73,11 @@ class Dashboard:
     today: Figures
     yesterday: Figures
     month: Figures
+    """Requests only, as in the log."""
+    month_adjusted: int
+    """Nano-dollars that reconciliation added in the month; no request has them."""
+    range_adjusted: int
+    """The same over the range of the page."""
     month_limit: int
     """Sum of the customers' monthly budgets, nano-dollars; 0 where not every customer has one."""
     totals: Figures
@@ -80,6 +86,15 @@ class Dashboard:
     budgets: list[BudgetStatus]
     budgets_at_risk: int
     budgets_in_all: int
+
+    @property
+    def month_nano_usd(self) -> int:
+        """What the ledger charges for the month, as budgets count it."""
+        return self.month.cost_nano_usd + self.month_adjusted
+
+    @property
+    def range_nano_usd(self) -> int:
+        return self.totals.cost_nano_usd + self.range_adjusted
 
 
 def build(user: Any, *, days: int, now: datetime) -> Dashboard:
@@ -91,6 +106,7 @@ def build(user: Any, *, days: int, now: datetime) -> Dashboard:
     by_day = usage.by_day()
     totals = _sum(list(by_day.values()))
     month = _month(user, usage, by_day, today, zone, now)
+    month_adjusted = adjusted_between(user, _midnight(today.replace(day=1), zone), now)
     customers = _customers(user)
     several = len(customers) > 1
     statuses = _statuses(user, now)
@@ -101,10 +117,12 @@ def build(user: Any, *, days: int, now: datetime) -> Dashboard:
         now=now,
         start=usage.start,
         days=days,
-        verdict=_verdict(month, limit, statuses, risky),
+        verdict=_verdict(month.cost_nano_usd + month_adjusted, limit, statuses, risky),
         today=by_day.get(today, Figures()),
         yesterday=by_day.get(today - timedelta(days=1), Figures()),
         month=month,
+        month_adjusted=month_adjusted,
+        range_adjusted=adjusted_between(user, usage.start, now),
         month_limit=limit,
         totals=totals,
         breakdowns=[
@@ -207,8 +225,8 @@ def _customers(user: Any) -> set[int]:
     return set(Customer.objects.visible_to(user).filter(is_active=True).values_list("pk", flat=True))
 
 
-def _verdict(month: Figures, limit: int, statuses: Sequence[BudgetStatus], risky: Sequence[BudgetStatus]) -> Verdict:
-    spent = f"{usd_total(month.cost_nano_usd)} this month" + (f" of {usd_total(limit)}" if limit else "")
+def _verdict(month: int, limit: int, statuses: Sequence[BudgetStatus], risky: Sequence[BudgetStatus]) -> Verdict:
+    spent = f"{usd_total(month)} this month" + (f" of {usd_total(limit)}" if limit else "")
     blocked = [status for status in risky if status.state == "blocked"]
     if blocked:
         names = ", ".join(f"“{status.budget}”" for status in blocked[:3])

@@ -63,6 +63,20 @@ class MonthPage:
         return sum(1 for day in self.days if day.row and day.row.theirs_nano_usd is not None)
 
     @property
+    def not_compared(self) -> list[date]:
+        """Days that nothing was compared of, or whose newer figures wait for it; the oldest first."""
+        return sorted(
+            day.day for day in self.days if day.row is None or day.row.compared_at is None or day.row.waiting_since
+        )
+
+    @property
+    def without_report(self) -> list[date]:
+        """Compared days without a cost report; the oldest first."""
+        return sorted(
+            day.day for day in self.days if day.row and day.row.compared_at and day.row.theirs_nano_usd is None
+        )
+
+    @property
     def verdict(self) -> tuple[str, str]:
         """A tone and a sentence."""
         if not self.with_report:

@@ -13,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminFileFieldWidget, UnfoldAdminTextareaWidget
 
 from governance.admin.base import ReadOnlyAdmin
 from governance.models import Customer, MonthLock, ReconciliationDay
@@ -24,6 +24,25 @@ from observability.reconciliation.services import compare_day, import_report
 from observability.selectors.reconciliation import customers_covered, day_page, latest_month, month_page
 
 MAX_UPLOAD_BYTES = 32 * 1024 * 1024
+
+
+class ImportForm(forms.Form):
+    # Unfold's own widget: its script writes the chosen name into the text field that this one has.
+    file = forms.FileField(
+        label="Saved report",
+        widget=UnfoldAdminFileFieldWidget(
+            attrs={"accept": ".json,.jsonl,application/json", "aria-label": "Saved report"}
+        ),
+    )
+
+
+class LockForm(forms.Form):
+    note = forms.CharField(
+        max_length=300,
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text="Optional, such as why it is closed with something open; kept in the audit trail.",
+    )
 
 
 class UnlockForm(forms.Form):
@@ -57,6 +76,7 @@ class ReconciliationDayAdmin(ReadOnlyAdmin):
             f"Reconciliation {month:%B %Y}",
             page=page,
             has_admin_key=bool(settings.COMPTROLLER["ANTHROPIC_ADMIN_KEY"]),
+            import_form=ImportForm(),
             may_import=page.everything and request.user.has_perm("governance.add_reportimport"),
             may_lock=request.user.has_perm("governance.add_monthlock"),
             may_unlock=request.user.has_perm("governance.unlock_monthlock"),
@@ -120,18 +140,23 @@ class ReconciliationDayAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:governance_reconciliationday_change", args=[_day(day).isoformat()]))
 
     def lock(self, request: HttpRequest) -> HttpResponse:
+        """Show what is still open in the month; lock it once that is confirmed."""
         if not request.user.has_perm("governance.add_monthlock"):
             raise PermissionDenied
-        month = _month(request.POST.get("month", ""))
-        if request.method == "POST":
-            customer = self._customer(request)
+        asked = request.POST if request.method == "POST" else request.GET
+        month, customer = _month(asked.get("month", "")), self._customer(request, asked.get("customer", ""))
+        form = LockForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
             try:
-                made = lock_month(month=month, customer=customer, actor=request.user)
+                made = lock_month(month=month, customer=customer, note=form.cleaned_data["note"], actor=request.user)
             except ValidationError as error:
                 self.message_user(request, " ".join(error.messages), messages.ERROR)
             else:
                 self.message_user(request, f"{made} is locked: its total stays as it is.", messages.SUCCESS)
-        return _to_month(month)
+            return _to_month(month)
+        page = month_page(request.user, month, today=timezone.now().astimezone(UTC).date())
+        title = f"Lock {month:%Y-%m} of {customer or 'every customer'}"
+        return self._page(request, "lock", title, form=form, page=page, customer=customer)
 
     def unlock(self, request: HttpRequest, pk: int) -> HttpResponse:
         if not request.user.has_perm("governance.unlock_monthlock"):
@@ -150,9 +175,8 @@ class ReconciliationDayAdmin(ReadOnlyAdmin):
                 return _to_month(lock.month)
         return self._page(request, "unlock", f"Unlock {lock}", form=form, lock=lock)
 
-    def _customer(self, request: HttpRequest) -> Customer | None:
+    def _customer(self, request: HttpRequest, chosen: str) -> Customer | None:
         """Whose month: one that the user covers as a whole, or every customer for who sees every one."""
-        chosen = request.POST.get("customer", "")
         if chosen == "all":
             if not sees_every_customer(request.user):
                 raise PermissionDenied("Only who sees every customer locks the month of all.")

@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
@@ -79,15 +79,24 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
     sortable_by = ["day_cell", "num_difference"]
     actions = ["explain", "ignore", "adjust", "take"]
     fields = [
-        "kind", "day", "model", "token_class", "workspace_cell", "customer", "num_ours", "num_theirs",
+        "kind", "day_cell", "model", "token_class", "workspace_cell", "customer", "num_ours", "num_theirs",
         "num_difference", "ours_tokens", "theirs_tokens", "remark", "status", "note", "assigned_to", "decided_by",
-        "opened_at", "decided_at",
+        "opened_cell", "decided_cell",
     ]  # fmt: skip
-    readonly_fields = ["workspace_cell", "num_ours", "num_theirs", "num_difference"]
+    readonly_fields = [
+        "decide_cell", "day_cell", "workspace_cell", "num_ours", "num_theirs", "num_difference", "opened_cell",
+        "decided_cell",
+    ]  # fmt: skip
 
     def get_urls(self) -> list[URLPattern]:
         decide = self.admin_site.admin_view(self.decide)
         return [path("decide/<str:how>/", decide, name="reconciliation_decide"), *super().get_urls()]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        """The decisions stand first on an open exception's own page, for who may decide."""
+        fields = list(self.fields or [])
+        may = obj is not None and obj.status == obj.Status.OPEN and self.has_decide_permission(request)
+        return ["decide_cell", *fields] if may else fields
 
     def has_decide_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("governance.decide_reconciliationexception")
@@ -170,6 +179,21 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
     def day_cell(self, row: ReconciliationException) -> str:
         return row.day.isoformat()
 
+    @display(description="Decide")
+    def decide_cell(self, row: ReconciliationException) -> SafeString:
+        # Only what differs from a report can be adjusted to it.
+        verbs = [how for how in VERBS if how != "adjusted" or row.kind == row.Kind.DIFFERENCE]
+        links = ((reverse("admin:reconciliation_decide", args=[how]), row.pk, VERBS[how]) for how in verbs)
+        return format_html_join(" · ", '<a class="cmp-link" href="{}?ids={}">{}…</a>', links)
+
+    @display(description="Opened (UTC)")
+    def opened_cell(self, row: ReconciliationException) -> SafeString | str:
+        return cells.minute(row.opened_at)
+
+    @display(description="Decided (UTC)")
+    def decided_cell(self, row: ReconciliationException) -> SafeString | str:
+        return cells.minute(row.decided_at)
+
     @display(description="What")
     def what(self, row: ReconciliationException) -> SafeString:
         if row.kind != row.Kind.DIFFERENCE:
@@ -183,15 +207,15 @@ class ReconciliationExceptionAdmin(ReadOnlyAdmin):
 
     @display(description="Ours (USD)", ordering="ours_nano_usd")
     def num_ours(self, row: ReconciliationException) -> str:
-        return money.usd(row.ours_nano_usd)
+        return money.usd_exact(row.ours_nano_usd)
 
     @display(description="Theirs (USD)", ordering="theirs_nano_usd")
     def num_theirs(self, row: ReconciliationException) -> str:
-        return money.usd(row.theirs_nano_usd)
+        return money.usd_exact(row.theirs_nano_usd)
 
     @display(description="Difference (USD)", ordering="difference_nano_usd")
     def num_difference(self, row: ReconciliationException) -> str:
-        return money.usd(row.difference_nano_usd)
+        return money.usd_exact(row.difference_nano_usd)
 
     @display(description="What is known")
     def remark_cell(self, row: ReconciliationException) -> SafeString | str:
