@@ -1,4 +1,4 @@
-"""What a client is told when a limit of requests or tokens refuses."""
+"""What a client is told when a limit or a budget refuses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import _rate_answer
-from governance.domain.allowance import Allowance, Exhausted, Unit
+from gateway.errors import _rate_answer, exhausted
+from governance.domain.access import Grant
+from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+GRANT = Grant(1, "ada-laptop", 1, "Acme", 1, "Core")
 
 
 def refused(unit: Unit, limit: int, seconds: int) -> tuple[str, dict[bytes, bytes]]:
     allowance = Allowance("rate:1", 1, unit, limit, "team", "Core", "Core", seconds=seconds)
-    answer = _rate_answer(Exhausted(allowance, limit, limit, 0, NOW + timedelta(seconds=30), 30))
+    answer = _rate_answer(Exhausted(allowance, limit, limit, 0, 1, NOW + timedelta(seconds=30), 30))
     return answer.message, dict(answer.headers)
 
 
@@ -37,3 +39,12 @@ def test_any_other_limit_names_it() -> None:
     message, headers = refused(Unit.REQUESTS, 60, 60)
     assert message == "The limit of team Core is 60 requests per minute; it has room again in 30 s."
     assert headers[b"retry-after"] == b"30"
+
+
+def test_a_budget_whose_room_is_only_held_asks_the_client_to_wait() -> None:
+    budget = Allowance("budget:1", 1, Unit.USD, 10 * 10**9, "team", "Core", "Core per month", Enforcement.HARD)
+    waits = exhausted(Exhausted(budget, 10 * 10**9, 10**9, 9 * 10**9, 2 * 10**9, NOW, 734_400), GRANT, 2 * 10**9).answer
+    assert (waits.status, waits.type, dict(waits.headers)) == (429, "rate_limit_error", {b"retry-after": b"2"})
+    assert "$9.00 left of $10.00" in waits.message
+    gone = exhausted(Exhausted(budget, 10 * 10**9, 9 * 10**9, 0, 2 * 10**9, NOW, 734_400), GRANT, 2 * 10**9).answer
+    assert dict(gone.headers)[b"x-should-retry"] == b"false"

@@ -380,6 +380,7 @@ def test_budgets_hear_of_a_batch_before_anything_else_is_done(recorder, heard, t
     recorder.start()
     recorder.put(*tenant())
     heard.wait_for(1)
+    wait_until(lambda: known)
     assert known == [1]
 
 
