@@ -408,9 +408,10 @@ class Book:
     # --- inside ---------------------------------------------------------------------------------------------
     def _heard(self, state: State, answer: Answer) -> None:
         if answer.version >= state.version:
+            # An older one than the ledger's own news would bring back what was settled and held before it.
             state.leased, state.version = answer.leased, answer.version
-        state.limit, state.settled = answer.limit, answer.settled
-        state.elsewhere = max(0, answer.held - answer.leased)
+            state.settled, state.elsewhere = answer.settled, max(0, answer.held - answer.leased)
+        state.limit = answer.limit
         state.heard = True
         state.wanted = answer.wanted
         if answer.wanted:

@@ -81,6 +81,7 @@ def test_this_month_and_the_coming_ones_are_there_and_the_next_are_made(table: p
     assert partitions.ensure(table, now=NOW + timedelta(days=31)) == [f"{table.name}_{month:%Y_%m}"]
 
 
+@pytest.mark.django_db
 def test_months_across_a_year() -> None:
     december = partitions.month_of(datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
     assert december == datetime(2026, 12, 1, tzinfo=UTC)

@@ -217,7 +217,7 @@ class TestSettlement:
         state = book._current["budget:1"]
         book.posted([WindowState(1, "d1", MONTH, USD, USD, 5, state.version + 3)])
         book.answered([Answer("budget:1", MONTH, "d1", 10 * USD, 0, 9, 9, state.version - 1)], NOW)
-        assert state.leased == 5
+        assert (state.leased, state.settled) == (5, USD)
 
     def test_other_processes_spend_counts(self) -> None:
         book, allowance = Book(), budget(10 * USD)
