@@ -60,8 +60,11 @@ async def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) 
     """Add a hold on these allowances to the exchange, or return the one that has no room."""
     if not allowances:
         return None
-    if not exchange.worst_nano_usd and any(a.enforcement is Enforcement.HARD for a in allowances):
+    # Each looks at the whole body: only for what a hard limit asks.
+    hard = {allowance.unit for allowance in allowances if allowance.enforcement is Enforcement.HARD}
+    if Unit.USD in hard and not exchange.worst_nano_usd:
         exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
+    if Unit.TOKENS in hard and not exchange.worst_tokens:
         exchange.worst_tokens = worst_tokens(exchange, model)
     outcome = _admit(exchange, allowances)
     if isinstance(outcome, Short):

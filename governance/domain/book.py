@@ -131,11 +131,6 @@ class Short:
 
     missing: tuple[tuple[State, int], ...]
 
-    @property
-    def strict(self) -> bool:
-        """Whether a hard limit is among them: those refuse where the database cannot be asked."""
-        return any(state.allowance.enforcement is Enforcement.HARD for state, _ in self.missing)
-
 
 @dataclass(slots=True)
 class Book:

@@ -60,7 +60,6 @@ class TestAdmission:
         short = book.admit([allowance], NOW, 6 * USD)
         assert isinstance(short, Short)
         assert [(state.allowance.key, need) for state, need in short.missing] == [("budget:1", 6 * USD)]
-        assert short.strict
         assert book.reserved_total() == 0
 
     def test_stop_admits_until_spend_reaches_the_limit(self) -> None:
