@@ -7,30 +7,31 @@ import json
 from gateway import errors, pipeline, settle
 from gateway.authenticate import authenticate
 from gateway.authorize import allowed_models, check_address
-from gateway.exchange import Exchange, Receive, Scope, Send
-from gateway.runtime import Gateway, current
+from gateway.exchange import Exchange
+from gateway.line import Line
+from gateway.runtime import Gateway, current, running
 
 PREFIX = "/anthropic"
 
 
-async def anthropic(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI callable of this surface."""
-    gateway = await current()
-    path: str = scope["path"].removeprefix(PREFIX).rstrip("/") or "/"
-    exchange = Exchange.open(gateway, scope, receive, send, path)
-    exchange.record.client_ip = gateway.client_ip(scope)
-    match scope["method"], path:
+async def anthropic(line: Line) -> None:
+    """Answer one request."""
+    gateway = running() or await current()
+    path = line.path.removeprefix(PREFIX).rstrip("/") or "/"
+    exchange = Exchange.open(gateway, line, path)
+    exchange.record.client_ip = gateway.client_ip(line)
+    match line.method, path:
         case "HEAD", "/":
-            await exchange.start(200, [(b"content-length", b"0")])
-            await exchange.end()
+            exchange.start(200, [(b"content-length", b"0")])
+            exchange.end()
         case _:
             await pipeline.run(exchange, _dispatch)
 
 
 async def _dispatch(exchange: Exchange) -> None:
-    method: str = exchange.scope["method"]
+    method = exchange.line.method
     limit = exchange.gateway.max_header_bytes
-    if sum(len(name) + len(value) for name, value in exchange.scope["headers"]) > limit:
+    if exchange.headers.size > limit:
         raise errors.headers_too_large(limit)
     _check_ready(exchange.gateway)
     match exchange.path:
@@ -78,8 +79,8 @@ async def _models(exchange: Exchange) -> None:
         }
     ).encode()
     settle.finish(exchange, "success", 200)
-    await exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-    await exchange.end(body)
+    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
+    exchange.end(body)
 
 
 def _display_name(model: str) -> str:

@@ -14,9 +14,9 @@ from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
-from gateway import runtime  # noqa: E402
+from gateway import line, runtime  # noqa: E402
 from gateway.anthropic import PREFIX, anthropic  # noqa: E402
-from gateway.exchange import Receive, Scope, Send  # noqa: E402
+from gateway.line.asgi import Receive, Scope, Send, serve  # noqa: E402
 from observability.routing import websocket_urlpatterns  # noqa: E402
 
 
@@ -34,12 +34,15 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
-    """The data plane under its prefix, Django everywhere else. Channels' URLRouter took 9 % of a request."""
-    path: str = scope["path"]
-    if path.startswith(PREFIX) and path[len(PREFIX) : len(PREFIX) + 1] in {"", "/"}:
-        await anthropic(scope, receive, send)
+    """Django; and the data plane where the server did not take its request by itself, as `line.direct` does."""
+    surface = line.find(scope["path"])
+    if surface is not None:
+        await serve(surface, scope, receive, send)
     else:
         await django(scope, receive, send)
+
+
+line.register(PREFIX, anthropic)
 
 
 application = ProtocolTypeRouter(

@@ -117,7 +117,7 @@ async def _ask(exchange: Exchange, target: Target) -> int | None:
         target.provider,
         target.credential,
         "/v1/messages/count_tokens",
-        exchange.scope.get("query_string", b""),
+        exchange.line.query,
         exchange.headers,
         msgspec.json.encode(_decode(exchange.body)),
     )

@@ -91,7 +91,7 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
         target.provider,
         target.credential,
         exchange.path,
-        exchange.scope.get("query_string", b""),
+        exchange.line.query,
         exchange.headers,
         exchange.body,
     )
@@ -180,7 +180,7 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             exchange.record.error_type = settle.error_type(body)
             settle.finish(exchange, "error", response.status)
             headers = [*relayable(response.headers), (b"content-length", str(len(body)).encode())]
-            await _send_whole(exchange, response.status, headers, body, name)
+            _send_whole(exchange, response.status, headers, body, name)
         case Verdict.RATE_LIMITED:
             retry_after = response.header(b"retry-after") or b""
             message = f"The provider {name} limits this organisation's requests. Waiting helps."
@@ -202,18 +202,18 @@ async def _provider_error(exchange: Exchange, attempt: Attempt, response: Upstre
             raise _TryNext(refusal, same_target=response.status in {500, 502, 503, 504})
 
 
-async def _send_whole(
+def _send_whole(
     exchange: Exchange, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, name: str
 ) -> None:
     """Answer with a whole body. Where pings opened a stream already, its end is an error event instead."""
     if exchange.answered_status is None:
-        await exchange.start(status, headers)
-        await exchange.end(body)
+        exchange.start(status, headers)
+        exchange.end(body)
     elif status >= 400:
         # One line: a line end inside would end the event.
-        await exchange.end(sse.encode("error", msgspec.json.format(body, indent=-1)))
+        exchange.end(sse.encode("error", msgspec.json.format(body, indent=-1)))
     else:
-        await exchange.answer(errors.provider_failed(f"The provider {name} did not stream, as was asked.").answer)
+        exchange.answer(errors.provider_failed(f"The provider {name} did not stream, as was asked.").answer)
 
 
 async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamResponse) -> None:
@@ -238,7 +238,7 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
     settle.finish(exchange, "success", response.status)
     length = (b"content-length", str(len(body)).encode())
     headers = [*relayable(response.headers), length, *settle.cost_headers(exchange), *standing.headers(exchange)]
-    await _send_whole(exchange, response.status, headers, body, name)
+    _send_whole(exchange, response.status, headers, body, name)
 
 
 async def _relay_stream(exchange: Exchange, attempt: Attempt, response: UpstreamResponse, pinger: Pinger) -> None:
@@ -259,41 +259,54 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         )
         raise _TryNext(refusal, same_target=False)
     if exchange.answered_status is None:
-        await exchange.start(response.status, [*relayable(response.headers), *standing.headers(exchange)])
-    gateway = exchange.gateway
+        exchange.start(response.status, [*relayable(response.headers), *standing.headers(exchange)])
+    gateway, line = exchange.gateway, exchange.line
+
+    def relay(chunk: bytes) -> None:
+        """On as it comes: straight from one socket to the other, or the provider waits until the client has read."""
+        meter.feed(chunk)
+        pass_on(chunk)
+
+    def pass_on(chunk: bytes) -> None:
+        if exchange.first_content is None and meter.first_content:
+            exchange.first_content = time.monotonic()
+        pinger.write(chunk)
+        if line.paused and not exchange.client_gone:
+            response.pause()
+
+    def read_on() -> None:
+        """The client is gone: what it costs is known only at the end."""
+        response.resume()
+        gateway.give_up_later(response)
+
     gateway.stream_started()
-    exchange.on_client_gone = lambda: gateway.give_up_later(response)
+    exchange.on_client_gone, line.on_writable = read_on, response.resume
     if exchange.client_gone:
-        exchange.on_client_gone()
+        read_on()
     try:
-        while chunk:
-            if exchange.first_content is None and meter.first_content:
-                exchange.first_content = time.monotonic()
-            await pinger.write(chunk)
-            try:
-                chunk = await response.read()
-            except UpstreamError as error:
-                broken = str(error)
-                break
-            meter.feed(chunk)
+        pass_on(chunk)
+        await response.relay(relay)
+    except UpstreamError as error:
+        broken = str(error)
     finally:
+        line.on_writable = None
         gateway.stream_ended(response)
         attempt.metered = metered = meter.finish()
         _ended(exchange, attempt, broken)
-    await _close_stream(exchange, attempt, metered, broken, pinger)
+    _close_stream(exchange, attempt, metered, broken, pinger)
 
 
-async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: Pinger) -> None:
+def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken: str, pinger: Pinger) -> None:
     """Finish the record, then the client's stream: in peace, or with an error event that makes the client ask again."""
     pinger.stop()
     if metered.error_type:
         exchange.record.error_type, exchange.record.error_message = metered.error_type, metered.error_message
         attempt.error = attempt.error or metered.error_type
         settle.finish(exchange, "error", 200)
-        await exchange.end()
+        exchange.end()
     elif metered.complete:
         settle.finish(exchange, "success", 200)
-        await exchange.end()
+        exchange.end()
     else:
         what = broken or "its stream ended early"
         attempt.error = what
@@ -301,8 +314,8 @@ async def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, 
         exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
         settle.finish(exchange, "error", 200)
         if not pinger.at_boundary:
-            await exchange.write(b"\n\n")
-        await exchange.answer(answer)
+            exchange.write(b"\n\n")
+        exchange.answer(answer)
 
 
 def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:

@@ -28,7 +28,6 @@ async def messages(exchange: Exchange) -> None:
     """`POST /v1/messages`: a model call, streaming or not."""
     grant = authenticate(exchange)
     request = await read(exchange)
-    exchange.watch()
     authorize(exchange, grant, request.model)
     model = await descend(exchange, grant, request.model)
     await admit(exchange, grant, model)
@@ -42,7 +41,6 @@ async def count_tokens(exchange: Exchange) -> None:
     exchange.record.request_class = "count_tokens"
     grant = authenticate(exchange)
     request = await read(exchange)
-    exchange.watch()
     authorize(exchange, grant, request.model)
     await route(exchange, grant, request.model)
     await forward(exchange)
@@ -55,7 +53,7 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
     except Refused as refused:
         answer = refused.answer
         _fail(exchange, answer, "refused" if answer.refusal else "error")
-        await exchange.answer(answer)
+        exchange.answer(answer)
     except ClientGone:
         exchange.client_gone = True
         exchange.record.error_type = "client_closed"
@@ -64,9 +62,8 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
         log.exception("Request %s failed inside the gateway", exchange.record.id)
         answer = errors.internal()
         _fail(exchange, answer, "error")
-        await exchange.answer(answer)
+        exchange.answer(answer)
     finally:
-        exchange.unwatch()
         # Also where the server cancels the request at the end of a drain.
         settle.finish(exchange, "error", exchange.answered_status)
 

@@ -6,7 +6,8 @@ import time
 from fnmatch import fnmatchcase
 
 from gateway import errors
-from gateway.exchange import ClientGone, Exchange
+from gateway.exchange import Exchange
+from gateway.line import BodyTooLarge
 from gateway.wire import attribution
 from gateway.wire.peek import BadBody, Peek, peek
 from governance.domain.access import Grant, ProjectRef
@@ -48,22 +49,13 @@ def attribute(exchange: Exchange, request: Peek | None) -> None:
 
 async def _body(exchange: Exchange) -> bytes:
     limit = exchange.gateway.max_body_bytes
-    declared = exchange.headers.get("content-length")
+    declared = exchange.headers.get(b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise errors.body_too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise errors.body_too_large(limit)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+    try:
+        return await exchange.line.body(limit)
+    except BodyTooLarge:
+        raise errors.body_too_large(limit) from None
 
 
 def _project(exchange: Exchange, grant: Grant, name: str, directory: str) -> ProjectRef | None:

@@ -21,8 +21,9 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import close_old_connections, connections
 
-from gateway.exchange import Scope, Target
+from gateway.exchange import Target
 from gateway.leasing import Leasing
+from gateway.line import Line
 from gateway.repeats import Repeats
 from gateway.upstream import Upstream, UpstreamResponse
 from governance import leases, snapshot
@@ -119,15 +120,14 @@ class Gateway:
         await self._loop.run_in_executor(self._reader, connections.close_all)
         self._reader.shutdown(wait=False)
 
-    def client_ip(self, scope: Scope) -> str | None:
+    def client_ip(self, line: Line) -> str | None:
         """The client's address; X-Forwarded-For is believed only from the proxies that the settings name."""
-        client = scope.get("client")
-        address: str | None = client[0] if client else None
+        address = line.client
         if not self._proxies:
             return _valid_ip(address)
         forwarded = [
             part.strip()
-            for name, value in scope["headers"]
+            for name, value in line.headers
             if name == b"x-forwarded-for"
             for part in value.decode("latin-1").split(",")
         ]
@@ -270,6 +270,11 @@ def _valid_ip(address: str | None) -> str | None:
 
 _gateway: Gateway | None = None
 _starting: asyncio.Lock | None = None
+
+
+def running() -> Gateway | None:
+    """The process's gateway where it was started."""
+    return _gateway
 
 
 async def current() -> Gateway:

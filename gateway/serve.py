@@ -12,43 +12,13 @@ import socket
 import sys
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.env import SettingsError
+from gateway.line.direct import Front
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers, so that they and not we close an idle connection."""
-
-
-MAX_HEAD_BYTES = 4 * 1024 * 1024
-"""Most that is taken in of a request's head. Far above the gateway's own limit, which answers in Anthropic's form and
-leaves a row; this one keeps a head without an end from filling the memory."""
-_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size of a request's head, which it lacks."""
-
-    _head_bytes = 0
-    _in_head = True
-
-    def on_message_begin(self) -> None:
-        self._in_head = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
-                return
-        super().data_received(data)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -74,7 +44,7 @@ def main() -> None:
     config = uvicorn.Config(
         "gateway.asgi:application",
         loop="uvloop",
-        http=BoundedHead,
+        http=Front,
         ws="websockets-sansio",
         lifespan="on",
         access_log=False,

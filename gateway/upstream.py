@@ -123,6 +123,16 @@ class UpstreamResponse:
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def relay(self, sink: Callable[[bytes], None]) -> None:
+        while chunk := await self.read():
+            sink(chunk)
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
     def close(self) -> None:
         """Give the connection back where the answer was read to its end, else close it."""
         if self._response.content.is_eof():

@@ -54,23 +54,23 @@ def attribute(headers: Headers, body: bytes, peek: Peek | None) -> Attribution:
     """Read the labels; `peek` is None where the body could not be read."""
     user_id = peek.user_id if peek else UserId()
     system = [bytes(raw) for raw in peek.system] if peek and body else []
-    client, entrypoint = _client(headers.get("user-agent") or "", system)
+    client, entrypoint = _client(headers.get(b"user-agent") or "", system)
     return Attribution(
-        session_id=_header(headers, "x-claude-code-session-id", 64) or user_id.session_id,
+        session_id=_header(headers, b"x-claude-code-session-id", 64) or user_id.session_id,
         device_id=user_id.device_id,
-        agent_id=_header(headers, "x-claude-code-agent-id", 64),
-        parent_agent_id=_header(headers, "x-claude-code-parent-agent-id", 64),
-        prompt_id=_header(headers, "x-claude-code-prompt-id", 64),
-        request_class=_header(headers, "x-claude-code-request-class", 32),
+        agent_id=_header(headers, b"x-claude-code-agent-id", 64),
+        parent_agent_id=_header(headers, b"x-claude-code-parent-agent-id", 64),
+        prompt_id=_header(headers, b"x-claude-code-prompt-id", 64),
+        request_class=_header(headers, b"x-claude-code-request-class", 32),
         client=client,
         entrypoint=entrypoint,
         working_directory=_directory(system),
-        project=_header(headers, "x-comptroller-project", 120) or user_id.extra.get("project", ""),
+        project=_header(headers, b"x-comptroller-project", 120) or user_id.extra.get("project", ""),
         tags=_tags(headers),
     )
 
 
-def _header(headers: Headers, name: str, limit: int) -> str:
+def _header(headers: Headers, name: bytes, limit: int) -> str:
     value = headers.get(name)
     return clean(_utf8(value), limit) if value else ""
 
@@ -131,7 +131,7 @@ def _path(escaped: bytes) -> str:
 
 def _tags(headers: Headers) -> dict[str, str]:
     """`k=v,k2=v2`; a piece without a name or a value is ignored, and so is what goes beyond the bounds."""
-    value = _utf8(headers.get("x-comptroller-tags"))[:_MAX_TAGS_HEADER]
+    value = _utf8(headers.get(b"x-comptroller-tags"))[:_MAX_TAGS_HEADER]
     tags: dict[str, str] = {}
     for piece in value.split(",") if value else ():
         name, _, text = piece.partition("=")

@@ -59,17 +59,20 @@ class Headers:
 
     def __init__(self, raw: RawHeaders) -> None:
         self.raw = list(raw)
-        self._first: dict[str, bytes] = {}
-        for name, value in self.raw:
-            self._first.setdefault(name.decode("latin-1"), value)
+        self._first = dict(reversed(self.raw))
 
     def __repr__(self) -> str:
-        return f"<Headers {', '.join(self._first)}>"
+        return f"<Headers {', '.join(dict.fromkeys(name.decode('latin-1') for name, _ in self.raw))}>"
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: bytes) -> bool:
         return name in self._first
 
-    def get(self, name: str) -> str | None:
+    @property
+    def size(self) -> int:
+        """Bytes of all names and values."""
+        return sum([len(name) + len(value) for name, value in self.raw])
+
+    def get(self, name: bytes) -> str | None:
         """The first value, without the white space around it; None where the header is absent."""
         value = self._first.get(name)
         return None if value is None else value.decode("latin-1").strip()
@@ -77,12 +80,12 @@ class Headers:
 
 def secret_from(headers: Headers) -> str | None:
     """The secret a client presents: `x-comptroller-key` wins, then `Authorization: Bearer`, then `x-api-key`."""
-    if own := headers.get("x-comptroller-key"):
+    if own := headers.get(b"x-comptroller-key"):
         return own
-    scheme, _, credential = (headers.get("authorization") or "").partition(" ")
+    scheme, _, credential = (headers.get(b"authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and (credential := credential.strip()):
         return credential
-    return headers.get("x-api-key") or None
+    return headers.get(b"x-api-key") or None
 
 
 def forwardable(headers: Headers) -> list[tuple[bytes, bytes]]:

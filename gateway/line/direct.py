@@ -1,0 +1,294 @@
+"""The data plane straight on uvicorn's connection, without the messages of ASGI in between.
+
+Everything outside of the data plane takes uvicorn's own way. Measured at 2 KB (tests/benchmarks): the messages, their
+copies and the checks of every header are two fifths of what server and client together cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.line.base import BodyTooLarge, ClientGone, Surface, find
+
+log = logging.getLogger(__name__)
+
+MAX_HEAD_BYTES = 4 * 1024 * 1024
+"""Most that is taken in of a request's head. Far above the gateway's own limit, which answers in Anthropic's form and
+leaves a row; this one keeps a head without an end from filling the memory."""
+UNASKED_BYTES = 64 * 1024
+"""Of a body that nobody asked for yet."""
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+"""Of a body whose request is answered: what is longer is cut off with the connection."""
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_BODY = frozenset({204, 304})
+
+
+def _status_lines() -> dict[int, bytes]:
+    known = {status.value: status.phrase for status in HTTPStatus}
+    return {code: f"HTTP/1.1 {code} {known.get(code, '')}\r\n".encode() for code in range(100, 600)}
+
+
+_STATUS_LINES = _status_lines()
+
+
+class DirectLine:
+    """One request on a connection of uvicorn's; the same names as its own cycle where uvicorn looks at them."""
+
+    __slots__ = (
+        "_asked",
+        "_awaits_continue",
+        "_chunked",
+        "_discarded",
+        "_front",
+        "_head",
+        "_http_1_0",
+        "_limit",
+        "_parts",
+        "_size",
+        "_started",
+        "_waiter",
+        "_whole",
+        "client",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "method",
+        "on_gone",
+        "on_writable",
+        "path",
+        "query",
+        "response_complete",
+        "surface",
+    )
+
+    def __init__(self, front: Front, surface: Surface, path: str, query: bytes) -> None:
+        parser = front.parser
+        version = parser.get_http_version()
+        self.surface = surface
+        self.method: str = parser.get_method().decode("ascii")
+        self.path = path
+        self.query = query
+        self.headers: Sequence[tuple[bytes, bytes]] = front.headers
+        self.client = front.client[0] if front.client else None
+        self.keep_alive: bool = version != "1.0" and parser.should_keep_alive()
+        self.on_gone: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
+        self.disconnected = False
+        self.response_complete = False
+        self._front = front
+        self._http_1_0 = version == "1.0"
+        self._awaits_continue = front.expect_100_continue
+        self._parts: list[bytes] = []
+        self._size = self._limit = self._discarded = 0
+        self._whole = self._asked = self._started = self._chunked = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._head = b""
+
+    # --- the request ------------------------------------------------------------------------------------------
+    async def body(self, limit: int) -> bytes:
+        self._asked, self._limit = True, limit
+        if self._awaits_continue and not self._size and not self.disconnected:
+            self._front.transport.write(_CONTINUE)
+        if not self._whole and self._size <= limit and not self.disconnected:
+            self._front.flow.resume_reading()
+            self._waiter = self._front.loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        if self._size > limit:
+            raise BodyTooLarge
+        if not self._whole:
+            raise ClientGone
+        parts, self._parts = self._parts, []
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def on_body(self, part: bytes) -> None:
+        if self.response_complete:
+            self._discarded += len(part)
+            if self._discarded > MAX_DISCARDED_BYTES:
+                self._front.transport.close()
+            return
+        self._size += len(part)
+        if self._asked and self._size > self._limit:
+            # Nobody wants it any more: what still comes is thrown away once the refusal is written.
+            self._parts.clear()
+            self._wake()
+            return
+        self._parts.append(part)
+        if not self._asked and self._size > UNASKED_BYTES:
+            self._front.flow.pause_reading()
+
+    def on_whole(self) -> None:
+        self._whole = True
+        self._wake()
+
+    def on_disconnect(self) -> None:
+        """The connection is gone."""
+        if self.response_complete or self.disconnected:
+            return
+        self.disconnected = True
+        self._wake()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- the answer -------------------------------------------------------------------------------------------
+    @property
+    def paused(self) -> bool:
+        paused: bool = self._front.flow.write_paused
+        return paused
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        front = self._front
+        fields = b"".join([b"%b: %b\r\n" % field for field in (*front.server_state.default_headers, *headers)])
+        lines = len(headers) + len(front.server_state.default_headers)
+        if fields.count(b"\n") != lines or fields.count(b"\r") != lines:
+            raise ValueError("A header of the answer holds a line end.")
+        self._chunked = False
+        if self.method != "HEAD" and status not in _NO_BODY and not any(n == b"content-length" for n, _ in headers):
+            if self._http_1_0:
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                fields += b"transfer-encoding: chunked\r\n"
+        if not self.keep_alive:
+            fields += b"connection: close\r\n"
+        self._head = _STATUS_LINES[status] + fields + b"\r\n"
+        self._started = True
+
+    def write(self, chunk: bytes) -> None:
+        if self.disconnected or self.response_complete:
+            return
+        if self._chunked:
+            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
+        if self._head:
+            chunk, self._head = self._head + chunk, b""
+        self._front.transport.write(chunk)
+
+    def end(self, chunk: bytes = b"") -> None:
+        if self.disconnected or self.response_complete:
+            return
+        if self.method == "HEAD":
+            chunk = b""
+        elif self._chunked:
+            chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(chunk), chunk) if chunk else b"0\r\n\r\n"
+        front = self._front
+        front.transport.write(self._head + chunk)
+        self._head = b""
+        self.response_complete = True
+        self._parts.clear()
+        if not self.keep_alive:
+            front.transport.close()
+        front.on_response_complete()
+
+    async def finish(self) -> None:
+        """Nothing to wait for: the transport has it all."""
+
+    def done(self, task: asyncio.Task[None]) -> None:
+        """The surface has ended, in whatever way: an answer that is not whole must not look as if it were."""
+        self._front.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("A request ended with an error outside of the pipeline", exc_info=error)
+        if not self.response_complete and not self.disconnected:
+            self._front.transport.close()
+
+
+class Front(HttpToolsProtocol):
+    """uvicorn's protocol: takes requests of the data plane itself, leaves all others, and bounds a request's head."""
+
+    cycle: Any
+    """A `DirectLine`, or uvicorn's own."""
+    pipeline: deque[tuple[Any, Any]]
+    _head_bytes = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        # The scope of ASGI is made where it is needed.
+        self._in_head = True
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        surface = None
+        path, _, query = self.url.partition(b"?")
+        if path.startswith(b"/") and b"%" not in path and b"#" not in self.url and path.isascii():
+            surface = find(path.decode("ascii"))
+        if surface is None or self.parser.should_upgrade():
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers.extend(headers)
+            super().on_headers_complete()
+            return
+        line, before = DirectLine(self, surface, path.decode("ascii"), query), self.cycle
+        self.cycle = line
+        if before is None or before.response_complete:
+            self._begin(line)
+        else:
+            # The next request came before this one's answer: its turn comes.
+            self.flow.pause_reading()
+            self.pipeline.appendleft((line, None))
+
+    def on_body(self, body: bytes) -> None:
+        if isinstance(self.cycle, DirectLine):
+            self.cycle.on_body(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if isinstance(self.cycle, DirectLine):
+            self.cycle.on_whole()
+        else:
+            super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        lines = [line for line, _ in self.pipeline if isinstance(line, DirectLine)]
+        self.pipeline.clear()
+        if isinstance(self.cycle, DirectLine):
+            lines.append(self.cycle)
+            self.cycle = None
+        super().connection_lost(exc)
+        for line in lines:
+            line.on_disconnect()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if isinstance(self.cycle, DirectLine) and self.cycle.on_writable is not None:
+            self.cycle.on_writable()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Called for the next request of a pipeline, too."""
+        if isinstance(cycle, DirectLine):
+            self._begin(cycle)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _begin(self, line: DirectLine) -> None:
+        task = self.loop.create_task(line.surface(line))
+        self.tasks.add(task)
+        task.add_done_callback(line.done)
+
+
