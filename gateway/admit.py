@@ -27,12 +27,21 @@ ASK_AGAIN_SECONDS = 0.05
 
 async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
     """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`."""
-    allowances = applicable((*grant.allowances, *(exchange.project.allowances if exchange.project else ())), model)
+    allowances = counted(exchange, grant, model)
     refusal = await take(exchange, allowances, model)
     if refusal is not None and await _fits_when_counted(exchange, grant, model, refusal):
         refusal = await take(exchange, allowances, model)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
+
+
+def counted(exchange: Exchange, grant: Grant, model: str) -> Sequence[Allowance]:
+    """The allowances of customer, team, project, developer and key that count requests for a model."""
+    project = exchange.project
+    return exchange.snapshot.remembered(
+        ("counted", grant.key_id, project.id if project else None, model),
+        lambda: tuple(applicable((*grant.allowances, *(project.allowances if project else ())), model)),
+    )
 
 
 async def hold_again(exchange: Exchange) -> bool:
@@ -122,11 +131,16 @@ async def _ask(exchange: Exchange, allowances: Sequence[Allowance], short: Short
 
 def _note(exchange: Exchange, allowances: Sequence[Allowance], outcome: Hold | Exhausted) -> None:
     """Keep each budget's figures of this moment on the record: they explain the decision later."""
+    decisions = exchange.record.budget_decision
+    if isinstance(outcome, Hold):
+        for state in outcome.states:
+            if state.allowance.unit is Unit.USD:
+                decisions.append(_decision(state.allowance, *state.figures, ""))
+        return
     book, now = exchange.gateway.book, exchange.record.started_at
-    refused = outcome.allowance.key if isinstance(outcome, Exhausted) else ""
     for allowance in allowances:
         if allowance.unit is Unit.USD:
-            exchange.record.budget_decision.append(_decision(allowance, *book.figures(allowance, now), refused))
+            decisions.append(_decision(allowance, *book.figures(allowance, now), outcome.allowance.key))
 
 
 def _decision(allowance: Allowance, used: int, held: int, limit: int, refused: str) -> dict[str, object]:

@@ -12,6 +12,13 @@ from governance.snapshot import Snapshot
 def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
     """Set the exchange's candidates: the providers that the key may use for the model."""
     check_address(exchange, grant)
+    # What is refused is worked out anew each time: the message names what would be allowed.
+    exchange.candidates = exchange.snapshot.remembered(
+        ("candidates", grant.key_id, model), lambda: _candidates(exchange, grant, model)
+    )
+
+
+def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Access, ...]:
     accesses = accesses_of(grant, exchange.snapshot)
     candidates = tuple(access for access in accesses if matches(access.models, model))
     if not matches(grant.models, model) or (accesses and not candidates):
@@ -21,7 +28,7 @@ def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
         raise errors.no_provider(model, grant)
     if grant.refuse_unpriced and not any(_priced(exchange, access, model) for access in candidates):
         raise errors.model_unpriced(model)
-    exchange.candidates = candidates
+    return candidates
 
 
 def check_address(exchange: Exchange, grant: Grant) -> None:

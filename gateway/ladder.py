@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway import errors
 from gateway.authorize import authorize
@@ -29,7 +29,8 @@ LOOK_AGAIN_SECONDS = 0.05
 
 async def descend(exchange: Exchange, grant: Grant, model: str) -> str:
     """The model that the budgets leave to the request; waits where they let few run at once."""
-    allowances = grant.allowances + (exchange.project.allowances if exchange.project else ())
+    project = exchange.project
+    allowances = grant.allowances + project.allowances if project and project.allowances else grant.allowances
     if not any(allowance.ladder for allowance in allowances):
         return model
     await _hear(exchange, allowances)
@@ -93,8 +94,9 @@ async def _throttle(exchange: Exchange, model: str, allowances: tuple[Allowance,
 
 def leave(exchange: Exchange) -> None:
     """The request ended: the next one may run."""
-    exchange.gateway.on_ladders.subtract(exchange.steps)
-    exchange.steps = ()
+    if exchange.steps:
+        exchange.gateway.on_ladders.subtract(exchange.steps)
+        exchange.steps = ()
 
 
 def _full(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> tuple[Allowance, Ladder, float] | None:

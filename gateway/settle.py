@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from gateway import ladder
+from gateway.admit import counted
 from gateway.exchange import Attempt, Exchange
 from gateway.wire import tokens
 from gateway.worst import prompt_estimate
-from governance.domain.access import Access
+from governance.domain.access import Access, Grant
 from governance.domain.allowance import Allowance
 from governance.domain.money import usd_string
 from governance.domain.pricing import Cost
@@ -43,7 +45,8 @@ def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     record.gateway_overhead_us = max(0, round((now - exchange.started - exchange.waited_seconds) * 1_000_000))
     try:
         qualities = [_account(exchange, attempt) for attempt in exchange.attempts]
-        record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
+        if qualities != ["exact"]:
+            record.cost_quality = max(["exact", *qualities], key=_QUALITY_ORDER.index)
     except Exception:
         # The row must be written and the holds given back whatever the price says: marked, for a person to look at.
         log.exception("The cost of request %s could not be worked out", record.id)
@@ -142,7 +145,8 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
         usage.inference_geo,
         usage.service_tier,
     )
-    record.iterations = [asdict(step) for step in usage.iterations]
+    if usage.iterations:
+        record.iterations = [asdict(step) for step in usage.iterations]
     if metered is not None:
         record.stop_reason = metered.stop_reason[:32]
         record.tool_calls = dict(metered.tool_calls)
@@ -171,14 +175,16 @@ def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cos
     metered = attempt.metered
     free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
     customer_id = exchange.grant.customer_id if exchange.grant else None
-    return exchange.snapshot.prices.charge(
+    return exchange.snapshot.prices.cost(
         attempt.platform, model, usage, exchange.record.started_at, free=free, customer_id=customer_id
     )
 
 
 def _access(exchange: Exchange) -> Access | None:
     """Through which of the key's providers the charge came: the last try that may have used something."""
-    attempts = [attempt for attempt in exchange.attempts if attempt.metered is not None] or exchange.attempts
+    attempts = exchange.attempts
+    if len(attempts) > 1:
+        attempts = [attempt for attempt in attempts if attempt.metered is not None] or attempts
     return attempts[-1].target.access if attempts else None
 
 
@@ -190,15 +196,15 @@ def _release(exchange: Exchange, used: int) -> None:
     ladder.leave(exchange)
     if grant is None or not record.model or not exchange.billable:
         return
-    access = _access(exchange)
-    allowances: list[Allowance] = [*grant.allowances]
-    if exchange.project is not None:
-        allowances += exchange.project.allowances
-    if access is not None:
-        allowances += access.allowances
     ended = record.finished_at or record.started_at
-    counted = applicable(allowances, record.model)
-    book.charge(record.id, counted, record.started_at, ended, record.cost_nano_usd, used)
+    book.charge(record.id, _counting(exchange, grant), record.started_at, ended, record.cost_nano_usd, used)
+
+
+def _counting(exchange: Exchange, grant: Grant) -> Sequence[Allowance]:
+    """The allowances that count a charge for the model that served it."""
+    access, model = _access(exchange), exchange.record.model
+    own = counted(exchange, grant, model)
+    return own if access is None or not access.allowances else (*own, *applicable(access.allowances, model))
 
 
 def _posting(exchange: Exchange, used: int) -> Posting | None:

@@ -5,11 +5,14 @@ Claude Code shows these headers' warning and reset; the form is measured from th
 
 from __future__ import annotations
 
+from datetime import datetime
+from functools import lru_cache
+
 from gateway.exchange import Exchange
-from governance.domain.allowance import Allowance, Enforcement, Unit
+from governance.domain.allowance import Enforcement, Unit
+from governance.domain.book import State
 
 _PREFIX = b"anthropic-ratelimit-unified-"
-_THRESHOLDS = ((0.95, b"0.95"), (0.75, b"0.75"))
 
 
 def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
@@ -20,36 +23,37 @@ def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
     tightest = _tightest(exchange)
     if tightest is None:
         return changed
-    allowance, share = tightest
-    passed = next((text for limit, text in _THRESHOLDS if share >= limit), None)
-    status = b"allowed_warning" if passed else b"allowed"
+    state, share = tightest
+    # Below 1 whatever is in flight: at 1 the client believes that it is refused.
+    return [*changed, *_told(min(int(share * 100), 99), share >= 0.95, share >= 0.75, state.window.ends_at)]
+
+
+@lru_cache(maxsize=1024)
+def _told(percent: int, nearly: bool, warned: bool, resets_at: datetime | None) -> tuple[tuple[bytes, bytes], ...]:
+    status = b"allowed_warning" if warned else b"allowed"
     found = [
-        *changed,
         (_PREFIX + b"status", status),
         (_PREFIX + b"representative-claim", b"overage"),
         (_PREFIX + b"overage-status", status),
-        # Below 1 whatever is in flight: at 1 the client believes that it is refused.
-        (_PREFIX + b"overage-utilization", b"%.2f" % (min(int(share * 100), 99) / 100)),
+        (_PREFIX + b"overage-utilization", b"%.2f" % (percent / 100)),
     ]
-    if passed:
-        found.append((_PREFIX + b"overage-surpassed-threshold", passed))
-    resets_at = exchange.gateway.book.resets_at(allowance, exchange.record.started_at)
+    if warned:
+        found.append((_PREFIX + b"overage-surpassed-threshold", b"0.95" if nearly else b"0.75"))
     if resets_at is not None:
         stamp = str(int(resets_at.timestamp())).encode()
         found += [(_PREFIX + b"reset", stamp), (_PREFIX + b"overage-reset", stamp)]
-    return found
+    return tuple(found)
 
 
-def _tightest(exchange: Exchange) -> tuple[Allowance, float] | None:
+def _tightest(exchange: Exchange) -> tuple[State, float] | None:
     """The blocking budget with the least room left in proportion, and the share of its limit in force that is used."""
-    book, now = exchange.gateway.book, exchange.record.started_at
-    found: tuple[Allowance, float] | None = None
+    found: State | None = None
+    highest = -1.0
     for hold in exchange.holds:
-        for allowance in hold.allowances:
-            if allowance.unit is not Unit.USD or allowance.enforcement is Enforcement.OBSERVE:
-                continue
-            used, _, limit = book.figures(allowance, now)
-            share = used / limit if limit else 0.0
-            if found is None or share > found[1]:
-                found = (allowance, share)
-    return found
+        for state, _ in hold.taken:
+            allowance = state.allowance
+            if allowance.unit is Unit.USD and allowance.enforcement is not Enforcement.OBSERVE:
+                share = (state.settled + state.used) / state.limit if state.limit else 0.0
+                if share > highest:
+                    found, highest = state, share
+    return None if found is None else (found, highest)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +44,8 @@ from governance.raises import Term
 from governance.validators import validate_secret_env
 
 _L = TypeVar("_L", Budget, RateLimit)
+_T = TypeVar("_T")
+_REMEMBERED = 20_000
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
@@ -83,6 +85,18 @@ class Snapshot:
     """By customer: patterns of working directories."""
     prices: PriceBook
     allowances: Mapping[str, Allowance]
+    _memory: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def remembered(self, question: Hashable, work: Callable[[], _T]) -> _T:
+        """What `work` makes of this configuration alone, worked out once; bounded, since clients choose models."""
+        try:
+            found: _T = self._memory[question]
+        except KeyError:
+            found = work()
+            if len(self._memory) >= _REMEMBERED:
+                self._memory.clear()
+            self._memory[question] = found
+        return found
 
 
 EMPTY = Snapshot(0, {}, {}, {}, {}, PriceBook(()), {})

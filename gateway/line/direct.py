@@ -290,5 +290,3 @@ class Front(HttpToolsProtocol):
         task = self.loop.create_task(line.surface(line))
         self.tasks.add(task)
         task.add_done_callback(line.done)
-
-

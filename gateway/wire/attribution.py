@@ -6,7 +6,7 @@ Everything here is the client's word: it labels a request, it never grants anyth
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -29,8 +29,7 @@ _BILLING: Final = re.compile(rb"x-anthropic-billing-header: ([^\"\\]{0,300})")
 _PRODUCT: Final = re.compile(r"([\w.-]{1,60}/[\w.+-]{1,58})(?: \(([^)]{0,200})\))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Attribution:
+class Attribution(msgspec.Struct, frozen=True):
     """Labels of one request; each is bounded, clean, and empty where the request does not tell it."""
 
     session_id: str = ""
@@ -47,14 +46,16 @@ class Attribution:
     working_directory: str = ""
     project: str = ""
     """Named by choice: the `x-comptroller-project` header, else `project` in the metadata."""
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = {}
 
 
 def attribute(headers: Headers, body: bytes, peek: Peek | None) -> Attribution:
     """Read the labels; `peek` is None where the body could not be read."""
     user_id = peek.user_id if peek else UserId()
     system = [bytes(raw) for raw in peek.system] if peek and body else []
-    client, entrypoint = _client(headers.get(b"user-agent") or "", system)
+    client, entrypoint = _agent(headers.get(b"user-agent") or "")
+    if not (client.startswith("claude-cli/") and entrypoint) and system:
+        client, entrypoint = _billed(client, entrypoint, system[0])
     return Attribution(
         session_id=_header(headers, b"x-claude-code-session-id", 64) or user_id.session_id,
         device_id=user_id.device_id,
@@ -71,8 +72,9 @@ def attribute(headers: Headers, body: bytes, peek: Peek | None) -> Attribution:
 
 
 def _header(headers: Headers, name: bytes, limit: int) -> str:
-    value = headers.get(name)
-    return clean(_utf8(value), limit) if value else ""
+    if name not in headers:
+        return ""
+    return clean(_utf8(headers.get(name)), limit)
 
 
 def _utf8(value: str | None) -> str:
@@ -85,15 +87,18 @@ def _utf8(value: str | None) -> str:
         return value
 
 
-def _client(user_agent: str, system: list[bytes]) -> tuple[str, str]:
-    """(client, entry point) from the `User-Agent`, else from the billing text in the first system block."""
+@lru_cache(maxsize=1024)
+def _agent(user_agent: str) -> tuple[str, str]:
+    """(client, entry point) from the `User-Agent`; an organisation has a few dozen of them."""
     product = _PRODUCT.match(user_agent)
     client = product[1] if product else clean(user_agent, 120)
     details = (product[2] or "").split(",") if product else []
-    entrypoint = clean(details[-1], 32) if len(details) > 1 else ""
-    if client.startswith("claude-cli/") and entrypoint:
-        return client, entrypoint
-    billing = _BILLING.search(system[0], 0, 4_096) if system else None
+    return client, clean(details[-1], 32) if len(details) > 1 else ""
+
+
+def _billed(client: str, entrypoint: str, system: bytes) -> tuple[str, str]:
+    """The same, completed from the billing text in the first system block."""
+    billing = _BILLING.search(system, 0, 4_096)
     if billing is not None:
         pairs = (piece.strip().partition("=") for piece in billing[1].decode("utf-8", "replace").split(";"))
         told = {name: value for name, _, value in pairs}
@@ -131,6 +136,8 @@ def _path(escaped: bytes) -> str:
 
 def _tags(headers: Headers) -> dict[str, str]:
     """`k=v,k2=v2`; a piece without a name or a value is ignored, and so is what goes beyond the bounds."""
+    if b"x-comptroller-tags" not in headers:
+        return {}
     value = _utf8(headers.get(b"x-comptroller-tags"))[:_MAX_TAGS_HEADER]
     tags: dict[str, str] = {}
     for piece in value.split(",") if value else ():

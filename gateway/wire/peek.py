@@ -9,8 +9,8 @@ Measured (2-core VM, quiet, CPython 3.11, Claude Code's shape): 9 µs at 2 KB, 4
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ UNSTATED_WEB_SEARCHES: Final = 100
 """Searches assumed for a web search tool without `max_uses`: many times what one answer was ever seen to make."""
 
 _MAX_USER_ID_BYTES: Final = 16 * 1024
+_MAX_REMEMBERED_BYTES: Final = 512
 _MAX_EXTRA: Final = 16
 _CLIENT_TOOLS: Final = ("bash_", "text_editor_", "computer_", "memory_")
 _EMPTY: Final = msgspec.Raw(b"")
@@ -34,19 +35,20 @@ class BadBody(ValueError):
     """The body cannot be used; the message says what is wrong and what to send instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserId:
+class UserId(msgspec.Struct, frozen=True):
     """`metadata.user_id`, which Claude Code fills with a JSON object. Empty where it is something else."""
 
     session_id: str = ""
     device_id: str = ""
     account_uuid: str = ""
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Further keys, such as `team` and `project` set by `CLAUDE_CODE_EXTRA_METADATA`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peek:
+_NOBODY: Final = UserId()
+
+
+class Peek(msgspec.Struct, frozen=True):
     """What policy knows of a request."""
 
     model: str
@@ -58,7 +60,7 @@ class Peek:
     thinking: str = ""
     """`adaptive`, `enabled`, `disabled`, or empty."""
     thinking_budget_tokens: int | None = None
-    user_id: UserId = UserId()
+    user_id: UserId = _NOBODY
     tool_count: int = 0
     web_search_max_uses: int = 0
     """Most web searches the request allows: the sum over its tools, `UNSTATED_WEB_SEARCHES` for one without a limit."""
@@ -66,8 +68,11 @@ class Peek:
     """Types of the tools that the provider defines; the client's own tools have none."""
     remote: bool = False
     """Whether the request names MCP servers or a container: these bring text into the prompt too."""
-    system: tuple[msgspec.Raw, ...] = field(default=(), repr=False)
+    system: tuple[msgspec.Raw, ...] = ()
     """The JSON of `system` and of each `role: "system"` message, in that order, as it stands in the body."""
+
+    def __repr__(self) -> str:
+        return f"<Peek {self.model}>"
 
     @property
     def server_tools(self) -> tuple[str, ...]:
@@ -157,29 +162,36 @@ def _peek(body: _Body) -> Peek:
         raise BadBody(f"`model` is not a model id: at most {MAX_MODEL_CHARACTERS} printable characters are allowed.")
     if body.max_tokens is not None and body.max_tokens < 0:
         raise BadBody("`max_tokens` is negative. Send the most tokens the answer may have, as a whole number.")
-    thinking, tools, messages = body.thinking or _Thinking(), body.tools or [], body.messages or []
-    types = [(clean(tool.type, 64), tool.max_uses) for tool in tools if tool.type not in (None, "custom")]
     system = [body.system] if len(memoryview(body.system)) else []
-    system += [message.content for message in messages if message.role == "system"]
+    if body.messages:
+        system += [message.content for message in body.messages if message.role == "system"]
+    thinking, tools = body.thinking, body.tools
+    types = (
+        [(clean(tool.type, 64), tool.max_uses) for tool in tools if tool.type not in (None, "custom")] if tools else []
+    )
     return Peek(
         model=body.model,
         stream=bool(body.stream),
         max_tokens=body.max_tokens,
-        speed=clean(body.speed, 16),
-        service_tier=clean(body.service_tier, 16),
-        inference_geo=clean(body.inference_geo, 32),
-        thinking=clean(thinking.type, 16),
-        thinking_budget_tokens=_whole(thinking.budget_tokens),
-        user_id=_user_id(body.metadata.user_id if body.metadata else None),
-        tool_count=len(tools),
-        web_search_max_uses=sum(
-            UNSTATED_WEB_SEARCHES if _whole(uses) is None else _whole(uses) or 0
-            for kind, uses in types
-            if kind.startswith("web_search")
-        ),
-        tool_types=tuple(kind for kind, _ in types),
+        speed=clean(body.speed, 16) if body.speed else "",
+        service_tier=clean(body.service_tier, 16) if body.service_tier else "",
+        inference_geo=clean(body.inference_geo, 32) if body.inference_geo else "",
+        thinking=clean(thinking.type, 16) if thinking else "",
+        thinking_budget_tokens=_whole(thinking.budget_tokens) if thinking else None,
+        user_id=_user_id(body.metadata.user_id) if body.metadata else _NOBODY,
+        tool_count=len(tools) if tools else 0,
+        web_search_max_uses=_most_searches(types) if types else 0,
+        tool_types=tuple([kind for kind, _ in types]),
         remote=_given(body.mcp_servers) or _given(body.container),
         system=tuple(system),
+    )
+
+
+def _most_searches(types: Sequence[tuple[str, Any]]) -> int:
+    return sum(
+        UNSTATED_WEB_SEARCHES if _whole(uses) is None else _whole(uses) or 0
+        for kind, uses in types
+        if kind.startswith("web_search")
     )
 
 
@@ -236,18 +248,26 @@ def _lenient_list(raw: msgspec.Raw, shape: type[T]) -> list[T]:
 
 def _user_id(value: object) -> UserId:
     if not isinstance(value, str) or not value.startswith("{") or len(value) > _MAX_USER_ID_BYTES:
-        return UserId()
+        return _NOBODY
+    return _known_user_id(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_user_id(value)
+
+
+def _read_user_id(value: str) -> UserId:
     try:
         found = msgspec.json.decode(value)
     except _UNREADABLE:
-        return UserId()
+        return _NOBODY
     known = {name: clean(found.pop(name, ""), 64) for name in ("session_id", "device_id", "account_uuid")}
     extra = {clean(name, 64): clean(text, 120) for name, text in list(found.items())[:_MAX_EXTRA]}
     return UserId(**known, extra={name: text for name, text in extra.items() if name and text})
 
 
+_known_user_id = lru_cache(maxsize=4096)(_read_user_id)
+"""Every request of a session carries the same text."""
+
+
 def _given(raw: msgspec.Raw) -> bool:
-    return bytes(memoryview(raw)[:4]) not in (b"", b"null", b"[]")
+    return raw is not _EMPTY and bytes(memoryview(raw)[:4]) not in (b"", b"null", b"[]")
 
 
 def _whole(value: object) -> int | None:

@@ -52,13 +52,19 @@ class Tally:
         self._count("output", reported.output_tokens)
         self._count("cache_read", reported.cache_read_input_tokens)
         self._count("cache_write", reported.cache_creation_input_tokens)
-        self._count("write_5m", _inside(reported.cache_creation, "ephemeral_5m_input_tokens"))
-        self._count("write_1h", _inside(reported.cache_creation, "ephemeral_1h_input_tokens"))
-        self._count("thinking", _inside(reported.output_tokens_details, "thinking_tokens"))
-        self._count("searches", _inside(reported.server_tool_use, "web_search_requests"))
-        self._text("speed", reported.speed, 16)
-        self._text("geo", reported.inference_geo, 32)
-        self._text("tier", reported.service_tier, 16)
+        if reported.cache_creation is not None:
+            self._count("write_5m", _inside(reported.cache_creation, "ephemeral_5m_input_tokens"))
+            self._count("write_1h", _inside(reported.cache_creation, "ephemeral_1h_input_tokens"))
+        if reported.output_tokens_details is not None:
+            self._count("thinking", _inside(reported.output_tokens_details, "thinking_tokens"))
+        if reported.server_tool_use is not None:
+            self._count("searches", _inside(reported.server_tool_use, "web_search_requests"))
+        if reported.speed is not None:
+            self._text("speed", reported.speed, 16)
+        if reported.inference_geo is not None:
+            self._text("geo", reported.inference_geo, 32)
+        if reported.service_tier is not None:
+            self._text("tier", reported.service_tier, 16)
         if isinstance(reported.iterations, list) and reported.iterations:
             entries = (_iteration(entry) for entry in reported.iterations[:_MOST_ITERATIONS])
             self._iterations = tuple(entry for entry in entries if entry is not None)
@@ -84,6 +90,8 @@ class Tally:
         )
 
     def _count(self, name: str, value: object) -> None:
+        if value is None:
+            return
         number = _number(value)
         if number or (number == 0 and name not in self._counts):
             self._counts[name] = number

@@ -9,7 +9,6 @@ burst.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -32,8 +31,7 @@ _DELTA_FRAME: Final = len(
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Metered:
+class Metered(msgspec.Struct, frozen=True):
     """What the tap saw of one answer. Texts are bounded and clean; tokens are the provider's own counts."""
 
     usage: Usage | None = None
@@ -42,7 +40,7 @@ class Metered:
     """The model served."""
     message_id: str = ""
     stop_reason: str = ""
-    tool_calls: Mapping[str, int] = field(default_factory=dict)
+    tool_calls: Mapping[str, int] = msgspec.field(default_factory=dict)
     """How often each tool was called, by name, the provider's own tools included."""
     lines_added: int = 0
     lines_removed: int = 0

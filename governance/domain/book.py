@@ -96,6 +96,11 @@ class State:
         return self.allowance.key, self.window.starts_at, self.definition
 
     @property
+    def figures(self) -> tuple[int, int, int]:
+        """(used, held, limit in force), in the allowance's unit, as far as this process knows."""
+        return self.settled + self.used, self.reserved + self.elsewhere, self.limit
+
+    @property
     def free(self) -> int:
         return self.leased - self.reserved - self.used - self.returning
 
@@ -123,6 +128,11 @@ class Hold:
     @property
     def allowances(self) -> tuple[Allowance, ...]:
         return tuple(state.allowance for state, _ in self.taken)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Of each allowance, as it stands now."""
+        return tuple([state for state, _ in self.taken])
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +275,7 @@ class Book:
     # --- figures for people ---------------------------------------------------------------------------------
     def figures(self, allowance: Allowance, now: datetime) -> tuple[int, int, int]:
         """(used, held, limit in force) at this moment, in the allowance's unit, as far as this process knows."""
-        state = self._state(allowance, now)
-        return state.settled + state.used, state.reserved + state.elsewhere, state.limit
+        return self._state(allowance, now).figures
 
     def resets_at(self, allowance: Allowance, now: datetime) -> datetime | None:
         """When the window ends; None where it has no end of its own (lifetime, rolling)."""

@@ -5,7 +5,7 @@ Which tokens belong to the served model and which to another.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from governance.domain.model_ids import normalise
 from governance.domain.usage import Iteration, Usage

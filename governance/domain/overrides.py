@@ -48,6 +48,10 @@ class Overrides:
             self._by_customer[override.customer_id].append(override)
         self._fitting: dict[tuple[int, str, tuple[str, ...]], tuple[Override, ...]] = {}
 
+    def concern(self, customer_id: int | None) -> bool:
+        """Whether a customer has an agreement at all."""
+        return customer_id in self._by_customer
+
     def find(self, customer_id: int | None, platform: str, names: tuple[str, ...], at: datetime) -> Override | None:
         """The one that a request of the customer takes; None where no agreement fits.
 

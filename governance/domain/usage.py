@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Iteration:
+class Iteration(msgspec.Struct, frozen=True):
     """One entry of `usage.iterations[]`.
 
     A step inside a request that may have a model, and so a price, of its own.
@@ -28,8 +27,7 @@ class Iteration:
         return self.input_tokens + self.cache_read_tokens + self.cache_write_5m_tokens + self.cache_write_1h_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Disjoint token classes of one request, in tokens; `input_tokens` excludes everything cached."""
 
     input_tokens: int = 0

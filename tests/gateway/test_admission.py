@@ -23,6 +23,7 @@ from governance.domain.pricing import PriceBook, PriceRow, Rates, Tier
 from governance.domain.windows import Period
 from governance.snapshot import CredentialConfig, ProviderConfig, Snapshot
 from tests.fakes.bank import Leasing
+from tests.fakes.line import FakeLine
 
 MODEL = "claude-sonnet-4-5"
 GRANT = Grant(1, "ada-laptop", 1, "Acme", 1, "Core")
@@ -46,11 +47,7 @@ def exchange(
     snapshot = Snapshot(1, {}, {p.id: p for p in providers}, {}, {}, prices, {})
     book = Book()
     gateway: Any = SimpleNamespace(book=book, leasing=Leasing(book), snapshot=snapshot)
-
-    async def unused(*_: Any) -> Any:
-        raise AssertionError("admission reads and sends nothing")
-
-    made = Exchange.open(gateway, {"headers": []}, unused, unused, "/v1/messages")
+    made = Exchange.open(gateway, FakeLine(), "/v1/messages")
     made.body = json.dumps(
         {"model": MODEL, "max_tokens": 1000, "messages": [{"role": "user", "content": content}]}
     ).encode()

@@ -24,6 +24,7 @@ from governance.domain.access import Access, Grant
 from governance.domain.pricing import PriceBook, PriceRow, Rates
 from governance.snapshot import EMPTY, CredentialConfig, ProviderConfig
 from tests.fakes.fixtures import simulator, simulator_process
+from tests.fakes.line import FakeLine
 from tests.fakes.processes import SimulatedProvider
 
 __all__ = ["simulator", "simulator_process"]
@@ -69,12 +70,8 @@ def exchange(url: str, client: Any, body: dict[str, Any] | bytes = BODY, problem
     snapshot = replace(EMPTY, providers={1: provider}, prices=PriceBook([row]))
     gateway: Any = SimpleNamespace(snapshot=snapshot, upstream=client)
 
-    async def unused(*_: Any) -> Any:
-        raise AssertionError("counting answers no client")
-
     headers = [(b"x-api-key", b"sk-cmp-secret"), (b"anthropic-beta", b"some-beta-2026"), (b"anthropic-version", b"1")]
-    scope = {"headers": headers, "query_string": b"beta=true"}
-    made = Exchange.open(gateway, scope, unused, unused, "/v1/messages")
+    made = Exchange.open(gateway, FakeLine(headers=headers, query=b"beta=true"), "/v1/messages")
     made.body = body if isinstance(body, bytes) else json.dumps(body).encode()
     made.peek = peek(made.body)
     made.candidates = (Access(1, 1),)

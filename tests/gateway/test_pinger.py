@@ -11,24 +11,24 @@ from gateway import pinger
 from gateway.pinger import Pinger
 from gateway.wire import sse
 from gateway.wire.peek import Peek
+from tests.fakes.line import FakeLine
 
 
 class Stream:
-    """The writing side of an exchange: keeps what is written; `blocked` makes a write wait for ever."""
+    """The writing side of an exchange: keeps what is written; `line.paused` is a client that reads too slowly."""
 
     def __init__(self) -> None:
         self.peek = Peek("claude-opus-5-5", stream=True)
         self.billable = True
-        self.client_gone = self.finished = self.blocked = False
+        self.client_gone = self.finished = False
+        self.line = FakeLine()
         self.answered_status: int | None = None
         self.written: list[bytes] = []
 
-    async def start(self, status: int, headers: Any) -> None:
+    def start(self, status: int, headers: Any) -> None:
         self.answered_status = status
 
-    async def write(self, chunk: bytes) -> None:
-        if self.blocked:
-            await asyncio.Event().wait()
+    def write(self, chunk: bytes) -> None:
         self.written.append(chunk)
 
     def leave(self) -> None:
@@ -59,35 +59,35 @@ async def test_a_silent_provider_is_bridged_from_the_start(stream: Stream) -> No
 async def test_no_ping_inside_an_event(stream: Stream) -> None:
     writer = Pinger(stream)  # type: ignore[arg-type]
     stream.answered_status = 200
-    await writer.write(b'event: x\ndata: {"ty')
+    writer.write(b'event: x\ndata: {"ty')
     assert not writer.at_boundary
     await asyncio.sleep(0.2)  # four silences long: nothing may come
     assert stream.written == [b'event: x\ndata: {"ty']
-    await writer.write(b'pe": 1}\n')
-    await writer.write(b"\n")
+    writer.write(b'pe": 1}\n')
+    writer.write(b"\n")
     assert writer.at_boundary
     await until(lambda: stream.written[-1] == sse.PING)
     writer.stop()
 
 
-async def test_a_ping_that_was_due_gives_way_to_the_stream(stream: Stream) -> None:
-    writer = Pinger(stream)  # type: ignore[arg-type]
-    stream.answered_status = 200
-    writer._ping = asyncio.get_running_loop().create_task(writer._send())
-    await writer.write(b"event: x\nda")  # before the task had its turn
-    await writer._ping
-    writer.stop()
-    assert stream.written == [b"event: x\nda"]
-
-
 async def test_a_client_that_takes_no_byte_is_given_up(stream: Stream) -> None:
     writer = Pinger(stream)  # type: ignore[arg-type]
-    stream.answered_status, stream.blocked = 200, True
-    async with asyncio.timeout(5):
-        await writer.write(b"event: x\ndata: 1\n\n")
+    stream.answered_status, stream.line.paused = 200, True
+    writer.write(b"event: x\ndata: 1\n\n")
+    await until(lambda: stream.client_gone)
     writer.stop()
-    assert stream.client_gone
-    assert stream.written == []
+    assert stream.written == [b"event: x\ndata: 1\n\n"]  # no ping on top of what it does not read
+
+
+async def test_a_client_that_reads_on_is_kept(stream: Stream) -> None:
+    writer = Pinger(stream)  # type: ignore[arg-type]
+    stream.answered_status, stream.line.paused = 200, True
+    writer.write(b"event: x\ndata: 1\n\n")
+    await asyncio.sleep(0.1)  # less than a stall
+    stream.line.paused = False
+    await until(lambda: stream.written[-1] == sse.PING)
+    writer.stop()
+    assert not stream.client_gone
 
 
 async def test_nothing_is_written_after_the_end(stream: Stream) -> None:

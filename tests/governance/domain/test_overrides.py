@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from governance.domain.overrides import Overrides, specificity
 from governance.domain.pricing import Override, PriceBook
@@ -315,5 +315,7 @@ def test_no_charge_passes_the_ceiling_whatever_the_terms(
 @given(terms=agreements, model=priced, usage=usages)
 def test_the_lines_prove_the_cost_with_any_terms(terms: list[Override], model: tuple[str, str], usage: Usage) -> None:
     cost = book(*terms).charge(*model, replace(usage, thinking_tokens=0), NOW, customer_id=ACME)
+    quick = book(*terms).cost(*model, replace(usage, thinking_tokens=0), NOW, customer_id=ACME)
+    assert (quick.nano_usd, quick.overrides) == (cost.nano_usd, cost.overrides)
     for line in cost.lines:
         assert line.quantity * line.usd_per_mtok * line.multiplier / 1_000_000 == line.amount

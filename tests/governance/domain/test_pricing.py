@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from types import NoneType
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from governance.domain.pricing import LAST_RESORT, Cost, CostLine, PriceBook, PriceRow, Rates, Tier, normalise
 from governance.domain.usage import Iteration, Usage
@@ -42,7 +44,7 @@ def row(number: int, model: str, prices: Rates, **values: Any) -> PriceRow:
 BOOK = PriceBook(
     [
         row(1, "claude-opus-5-5", OPUS, multipliers=FAST),
-        row(2, "claude-sonnet-5-5", replace(SONNET, cache_read=Decimal("0.2")), multipliers=US),
+        row(2, "claude-sonnet-5-5", dataclasses.replace(SONNET, cache_read=Decimal("0.2")), multipliers=US),
         row(3, "claude-sonnet-5-5", SONNET, multipliers=US, effective_from=CUT),
         row(4, "claude-haiku-5-5", HAIKU, multipliers=US, tiers=(Tier(100_000, HAIKU_LONG),)),
         row(5, "claude-opus-5", rates("5", "25", "0.5", "6.25", "10"), multipliers=FAST),
@@ -210,7 +212,7 @@ def test_a_model_without_a_price_takes_the_dearest_known_rate_and_says_so() -> N
 
 
 def test_the_dearest_rate_is_that_of_the_moment() -> None:
-    later = replace(row(99, "claude-mythos-9", rates("30", "150", "3", "37.5", "60")), effective_from=CUT)
+    later = dataclasses.replace(row(99, "claude-mythos-9", rates("30", "150", "3", "37.5", "60")), effective_from=CUT)
     book = PriceBook([*BOOK.rows, later])
     usage = Usage(output_tokens=1_000_000)
     assert book.charge("anthropic", "x", usage, CUT - timedelta(seconds=1)).nano_usd == 75_000_000_000
@@ -456,6 +458,27 @@ def test_the_lines_prove_the_cost(model: tuple[str, str], usage: Usage, parts: t
     assert total(cost) == cost.nano_usd
     for line in cost.lines:
         assert line.quantity * line.usd_per_mtok * line.multiplier / 1_000_000 == line.amount
+
+
+@given(model=priced, usage=usages, parts=steps, free=st.booleans())
+def test_without_its_lines_a_cost_is_the_same(
+    model: tuple[str, str], usage: Usage, parts: tuple[Iteration, ...], free: bool
+) -> None:
+    for used in (usage, replace(usage, iterations=parts), replace(usage, web_searches=0, iterations=())):
+        quick, proven = BOOK.cost(*model, used, NOW, free=free), BOOK.charge(*model, used, NOW, free=free)
+        assert (quick.nano_usd, quick.quality, quick.price_id) == (proven.nano_usd, proven.quality, proven.price_id)
+
+
+@given(
+    usage=st.builds(Usage, input_tokens=st.integers(0, 10**7), output_tokens=st.integers(0, 10**6)),
+    odd=st.decimals("0.000001", "99", places=6),
+)
+def test_fractions_of_a_nano_dollar_are_rounded_half_even_once(usage: Usage, odd: Decimal) -> None:
+    book = PriceBook([PriceRow(1, "anthropic", "claude-odd", START, Rates(odd, odd / 8, odd, odd, odd))])
+    exact = (usage.input_tokens * odd + usage.output_tokens * odd / 8) * 1000
+    expected = int(exact.quantize(Decimal(1), ROUND_HALF_EVEN))
+    assert book.cost("anthropic", "claude-odd", usage, NOW).nano_usd == expected
+    assert book.charge("anthropic", "claude-odd", usage, NOW).nano_usd == expected
 
 
 @given(model=priced, usage=usages)
