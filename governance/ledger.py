@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from governance import allowance_rows, watched
@@ -32,9 +33,11 @@ logger = logging.getLogger(__name__)
 __all__ = ["Posting", "adjust", "definition", "figures", "period_of", "post", "touch_keys"]
 
 
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """One charge on its way to the ledger. `id` is the request's ULID; `amount_nano_usd` may be zero."""
+class Posting(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One charge on its way to the ledger. `id` is the request's ULID; `amount_nano_usd` may be zero.
+
+    Made for every request, of plain values alone: never part of a cycle, so the collector need not know of it.
+    """
 
     id: str
     occurred_at: datetime

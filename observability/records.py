@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+from msgspec import field
 
-@dataclass(slots=True)
-class RequestRecord:
-    """Filled step by step while a request runs, handed to the recorder once when it ends. Units as in `Request`."""
+
+class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """Filled step by step while a request runs, handed to the recorder once when it ends. Units as in `Request`.
+
+    One is made for every request: a Struct is made in a third of a dataclass's time. The collector need not know of it
+    (`gc=False`): its lists and dictionaries hold plain values, so it is never part of a cycle. Encoded, a field that
+    has its default is left out: less to write, and other releases read it all the same.
+    """
 
     id: str
     started_at: datetime

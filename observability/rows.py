@@ -39,6 +39,18 @@ _LIMITS = tuple(_TEXTS.values())
 _texts_of = attrgetter(*_TEXTS)
 _values_of = attrgetter(*_NAMES)
 _TAIL = "ON CONFLICT DO NOTHING"  # no columns named: the key is (id, started_at) where the table is partitioned
+_DEFAULTS = msgspec.json.encode(
+    {
+        field.name: field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        for field in msgspec.structs.fields(RequestRecord)
+        if not field.required
+    }
+).decode()
+"""What a column holds that the JSON of a record leaves out, since it has its default."""
+_FROM_JSON = (
+    f"INSERT INTO {_TABLE} ({_COLUMNS}) SELECT {_COLUMNS} "  # noqa: S608  (constant names)
+    f"FROM json_populate_recordset(json_populate_record(NULL::{_TABLE}, %s), %s) {_TAIL}"
+)
 
 
 def insert(records: Sequence[RequestRecord]) -> None:
@@ -57,9 +69,8 @@ def _insert_as_json(records: Sequence[RequestRecord]) -> None:
         for record in records:
             _clean_json(record)
         document = msgspec.json.encode(records).decode()
-    source = f"SELECT {_COLUMNS} FROM json_populate_recordset(NULL::{_TABLE}, %s)"  # noqa: S608  (constant names)
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {_TABLE} ({_COLUMNS}) {source} {_TAIL}", [document])
+        cursor.execute(_FROM_JSON, [_DEFAULTS, document])
 
 
 def _values(record: RequestRecord) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from governance.ledger import Posting
 from observability.records import RequestRecord
 
 
-class Admitted(msgspec.Struct):
+class Admitted(msgspec.Struct, gc=False):
     """A request on its way to a provider: what its charge is estimated from where nothing more is heard of it."""
 
     record: RequestRecord
@@ -29,7 +28,7 @@ class Admitted(msgspec.Struct):
     """Estimated from the bytes of the body."""
 
 
-class Finished(msgspec.Struct):
+class Finished(msgspec.Struct, gc=False):
     """A request that ended: its row and its charge, None where nothing was used."""
 
     record: RequestRecord
@@ -40,8 +39,8 @@ T = TypeVar("T")
 _encode = msgspec.msgpack.Encoder().encode
 _admitted = msgspec.msgpack.Decoder(Admitted).decode
 _finished = msgspec.msgpack.Decoder(Finished).decode
-_RECORD = {field.name for field in fields(RequestRecord)}
-_POSTING = {field.name for field in fields(Posting)}
+_RECORD = frozenset(RequestRecord.__struct_fields__)
+_POSTING = frozenset(Posting.__struct_fields__)
 
 
 def encode(note: Admitted | Finished) -> bytes:

@@ -25,6 +25,8 @@ _CHECKED = struct.Struct("<BI26s")
 """Kind, length of the payload, id: what the checksum covers, together with the payload."""
 _FRONT = struct.Struct("<4sI")
 """Magic and CRC-32."""
+_checked, _crc = _CHECKED.pack, zlib.crc32
+_sum = struct.Struct("<I").pack
 OVERHEAD = _FRONT.size + _CHECKED.size
 """Bytes of a record beside its payload."""
 _SIZE = struct.Struct("<Q")
@@ -65,8 +67,8 @@ class Damage:
 
 def pack(kind: Kind, id: str, payload: bytes) -> bytes:
     """The bytes of one record; `id` is a ULID."""
-    checked = _CHECKED.pack(kind, len(payload), id.encode()) + payload
-    return _FRONT.pack(MAGIC, zlib.crc32(checked)) + checked
+    checked = _checked(kind, len(payload), id.encode())
+    return b"".join((MAGIC, _sum(_crc(payload, _crc(checked))), checked, payload))
 
 
 def scan(data: bytes) -> Iterator[Entry | Damage]:
@@ -127,7 +129,7 @@ class Segment:
         self.path = path
         self.size = size
         self.outstanding = 0
-        """Records whose request is not in the database yet."""
+        """Requests with a record here that are not in the database yet."""
         self.dirty = False
         draft = path.with_suffix(DRAFT)
         self._descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -148,12 +150,16 @@ class Segment:
     def free(self) -> int:
         return self.size - self.used
 
-    def append(self, record: bytes) -> None:
-        """Copy a record behind the last one; the caller has seen that there is room."""
-        end = self.used + len(record)
-        self._map[self.used : end] = record
+    def append(self, record: bytes) -> bool:
+        """Copy a record behind the last one; False where there is no room for it."""
+        start = self.used
+        end = start + len(record)
+        if end > self.size:
+            return False
+        self._map[start:end] = record
         self.used = end
         self.dirty = True
+        return True
 
     def flush(self) -> None:
         """Bring what was written onto the disk. Blocks, without the interpreter's lock (mmap's own flush holds it)."""

@@ -75,8 +75,8 @@ class Spool:
         self._current: Segment | None = None
         self._spare: Segment | None = None
         self._sealed: list[Segment] = []
-        self._held: dict[str, tuple[Segment, ...]] = {}
-        """Where each request that is not in the database yet has its records."""
+        self._held: dict[str, Segment | tuple[Segment, ...]] = {}
+        """Where each request that is not in the database yet has its records: in one segment, nearly always."""
         self._unnoted = 0
         self._no_room = ""
         self._unflushed = ""
@@ -133,7 +133,8 @@ class Spool:
         freed = False
         with self._lock:
             for id_ in ids:
-                for segment in self._held.pop(id_, ()):
+                places = self._held.pop(id_, ())
+                for segment in places if isinstance(places, tuple) else (places,):
                     segment.outstanding -= 1
                     freed = freed or not segment.outstanding
         if freed and self._sealed:
@@ -153,15 +154,26 @@ class Spool:
         record = pack(kind, id, payload)
         with self._lock:
             segment = self._current
-            if segment is None or len(record) > segment.free:
+            if segment is None or not segment.append(record):
                 segment = self._rotate(len(record))
                 if segment is None:
                     self._unnoted += 1
                     return False
-            segment.append(record)
-            segment.outstanding += 1
-            self._held[id] = (*self._held.get(id, ()), segment)
+                segment.append(record)
+            before = self._held.get(id)
+            if before is None:
+                self._held[id] = segment
+                segment.outstanding += 1
+            elif before is not segment:
+                self._add_place(id, before, segment)
         return True
+
+    def _add_place(self, id: str, before: Segment | tuple[Segment, ...], segment: Segment) -> None:
+        """The request's records lie in several segments: the one they began in was full."""
+        places = before if isinstance(before, tuple) else (before,)
+        if segment not in places:
+            self._held[id] = (*places, segment)
+            segment.outstanding += 1
 
     def _rotate(self, size: int) -> Segment | None:
         """The next segment, which is ready; None where there is none."""

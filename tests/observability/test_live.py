@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,7 +93,7 @@ class Viewer:
 
 async def publish(rows: Iterable[Request]) -> None:
     """As the recorder does: from a thread."""
-    batch = [RequestRecord(**{field.name: getattr(row, field.name) for field in fields(RequestRecord)}) for row in rows]
+    batch = [RequestRecord(**{name: getattr(row, name) for name in RequestRecord.__struct_fields__}) for row in rows]
     await asyncio.to_thread(live.broadcaster.publish, batch)
 
 

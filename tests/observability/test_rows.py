@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 from django.db import connection
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_the_record_has_exactly_the_columns_of_the_table() -> None:
-    assert [field.name for field in dataclasses.fields(RequestRecord)] == [
-        field.attname for field in Request._meta.concrete_fields
-    ]
+    assert list(RequestRecord.__struct_fields__) == [field.attname for field in Request._meta.concrete_fields]
 
 
 def test_every_value_arrives_as_it_was() -> None:
@@ -37,13 +34,13 @@ def test_every_value_arrives_as_it_was() -> None:
     )
     rows.insert([record])
     stored = Request.objects.get(pk=record.id)
-    assert {name: getattr(stored, name) for name in dataclasses.asdict(record)} == dataclasses.asdict(record)
+    assert {name: getattr(stored, name) for name in msgspec.structs.asdict(record)} == msgspec.structs.asdict(record)
 
 
 def test_rows_that_are_there_stay_as_they_are() -> None:
     first = a_record(model="first")
     rows.insert([first])
-    rows.insert([dataclasses.replace(first, model="second"), a_record()])
+    rows.insert([msgspec.structs.replace(first, model="second"), a_record()])
     assert Request.objects.count() == 2
     assert Request.objects.get(pk=first.id).model == "first"
 
@@ -87,9 +84,9 @@ def test_repair_keeps_an_address_without_its_zone() -> None:
 
 def test_repair_leaves_a_good_record_alone() -> None:
     record = a_record()
-    before = dataclasses.asdict(record)
+    before = msgspec.structs.asdict(record)
     assert rows.repair(record) == []
-    assert dataclasses.asdict(record) == before
+    assert msgspec.structs.asdict(record) == before
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
+from msgspec.structs import asdict, replace
 
 from governance import ledger
 from governance.domain.ids import new_ulid
@@ -270,7 +269,7 @@ def test_each_attempt_is_priced_by_itself_where_the_log_holds_its_tokens(
     """Two attempts of 60,000 tokens: neither passes the tier that their sum does."""
     price.tiers = [{"above_prompt_tokens": 100_000, "input": "40"}]
     price.save()
-    usage = msgspec.structs.asdict(Usage(input_tokens=60_000))
+    usage = asdict(Usage(input_tokens=60_000))
     attempts = [
         {"platform": "anthropic", "model": "claude-opus-5", "tokens": 60_000, "cost_nano_usd": 1, "usage": usage}
     ] * 2
