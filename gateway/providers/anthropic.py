@@ -39,12 +39,12 @@ class Anthropic:
         base = provider.base_url or settings.COMPTROLLER["COMPTROLLER_ANTHROPIC_BASE_URL"]
         query = forwardable_query(query)
         suffix = f"?{query.decode('latin-1')}" if query else ""
-        sent = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in forwardable(headers)]
+        sent = forwardable(headers)
         if credential.secret.startswith("sk-ant-oat"):
-            sent.append(("authorization", f"Bearer {credential.secret}"))
+            sent.append((b"authorization", f"Bearer {credential.secret}".encode()))
         else:
-            sent.append(("x-api-key", credential.secret))
-        return UpstreamRequest(f"{base}{path}{suffix}", tuple(sent), body)
+            sent.append((b"x-api-key", credential.secret.encode()))
+        return UpstreamRequest(f"{base}{path}{suffix}", sent, body)
 
     def classify(self, status: int, body: bytes) -> Verdict:
         match status:

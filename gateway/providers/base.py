@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -10,15 +10,20 @@ from gateway.wire.headers import Headers
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 
-@dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One HTTP request to a provider. Its repr shows no header: they carry the credential."""
+    """One HTTP POST to a provider. Its repr shows no header: they carry the credential.
 
-    url: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    private: bool = False
-    """Whether the address is the gateway's own choice and may be on loopback."""
+    `headers` are without `host`, `content-length` and what belongs to one connection.
+    """
+
+    __slots__ = ("body", "headers", "private", "url")
+
+    def __init__(self, url: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, private: bool = False) -> None:
+        self.url = url
+        self.headers = headers
+        self.body = body
+        self.private = private
+        """Whether the address is the gateway's own choice and may be on loopback."""
 
     def __repr__(self) -> str:
         return f"<UpstreamRequest {self.url} {len(self.body)} bytes>"

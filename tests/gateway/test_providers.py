@@ -27,11 +27,11 @@ def test_the_address_of_the_provider_wins_over_the_setting(settings: Any) -> Non
 @pytest.mark.parametrize(
     ("secret", "header"),
     [
-        ("sk-ant-api03-x", ("x-api-key", "sk-ant-api03-x")),
-        ("sk-ant-oat01-x", ("authorization", "Bearer sk-ant-oat01-x")),
+        ("sk-ant-api03-x", (b"x-api-key", b"sk-ant-api03-x")),
+        ("sk-ant-oat01-x", (b"authorization", b"Bearer sk-ant-oat01-x")),
     ],
 )
-def test_each_kind_of_credential_goes_into_its_header(secret: str, header: tuple[str, str]) -> None:
+def test_each_kind_of_credential_goes_into_its_header(secret: str, header: tuple[bytes, bytes]) -> None:
     headers = sent("anthropic", "https://own.example", secret).headers
     assert header in headers
     assert "sk-cmp-secret" not in str(headers)

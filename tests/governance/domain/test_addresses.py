@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import upstream
+from gateway.upstream import resolve
 from governance import outbound
 from governance.domain.addresses import is_public
 
@@ -38,4 +38,4 @@ def test_what_is_no_address_is_an_error() -> None:
 
 
 def test_both_who_dial_ask_it() -> None:
-    assert upstream.is_public is outbound.is_public is is_public
+    assert resolve.is_public is outbound.is_public is is_public

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import uvloop
-from aiohttp.http_writer import StreamWriter
 
 from gateway.providers.base import UpstreamRequest
 from gateway.upstream import NotNoted, PrivateAddress, Unanswered, Upstream, UpstreamError
+from gateway.upstream.connection import Connection
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -56,7 +56,7 @@ def answering(answer: bytes) -> Handler:
 
 
 def request(url: str, *, private: bool = False) -> UpstreamRequest:
-    return UpstreamRequest(url, (("x-api-key", "sk-secret"),), b"{}", private=private)
+    return UpstreamRequest(url, ((b"x-api-key", b"sk-secret"),), b"{}", private=private)
 
 
 async def failure(answer: bytes, read_timeout: float = 5) -> str:
@@ -231,7 +231,7 @@ async def test_what_is_not_reached_is_not_noted() -> None:
     assert noted == []
 
 
-@pytest.mark.parametrize("size", [2, 20_000])  # sent as one piece, and as several
+@pytest.mark.parametrize("size", [2, 20_000, 100_000])  # sent as one piece, and as two
 def test_nothing_comes_between_the_note_and_the_bytes(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     """The event loop stands still right after the write: what arrives then was in the system's hands by then."""
     arrived = threading.Event()
@@ -246,12 +246,13 @@ def test_nothing_comes_between_the_note_and_the_bytes(monkeypatch: pytest.Monkey
             arrived.set()
             connection.sendall(WHOLE)
 
-    original = StreamWriter.write
+    original = Connection.send
     in_time: list[bool] = []
 
-    async def write_then_stand_still(self: StreamWriter, chunk: Any, **options: Any) -> None:
-        await original(self, chunk, **options)
+    def send_then_stand_still(self: Connection, head: bytes, body: bytes) -> Any:
+        sent = original(self, head, body)
         in_time.append(arrived.wait(5))
+        return sent
 
     async def ask() -> None:
         async with upstream() as client:
@@ -260,7 +261,7 @@ def test_nothing_comes_between_the_note_and_the_bytes(monkeypatch: pytest.Monkey
             response = await client.open(UpstreamRequest(url, (), body), lambda: True)
             response.close()
 
-    monkeypatch.setattr(StreamWriter, "write", write_then_stand_still)
+    monkeypatch.setattr(Connection, "send", send_then_stand_still)
     thread = threading.Thread(target=serve)
     thread.start()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,0 +1,42 @@
+"""What can go wrong with a provider, each as one sentence that reads on after "The provider X failed:"."""
+
+from __future__ import annotations
+
+
+class UpstreamError(Exception):
+    """The provider could not be reached, did not answer, or broke off; the message says which.
+
+    `detail` is for the log and the request row alone: it may name addresses that a developer need not know.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
+
+
+class TimedOut(UpstreamError):
+    """The request was sent and no answer came in time."""
+
+    def __init__(self) -> None:
+        super().__init__("it did not answer in time")
+
+
+class Unanswered(UpstreamError):
+    """No answer began and the provider most likely did nothing: the request may be sent again."""
+
+
+class PrivateAddress(UpstreamError):
+    """The provider's address is on loopback or a private network and that is not allowed."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            "its address is on loopback or a private network, which COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 would allow",
+            f"({host})",
+        )
+
+
+class NotNoted(UpstreamError):
+    """The request could not be noted first and was not sent: not one of its bytes left."""
+
+    def __init__(self) -> None:
+        super().__init__("it was not asked, for the request could not be noted before")
