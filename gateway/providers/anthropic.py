@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 from django.conf import settings
 
@@ -37,14 +39,9 @@ class Anthropic:
         body: bytes,
     ) -> UpstreamRequest:
         base = provider.base_url or settings.COMPTROLLER["COMPTROLLER_ANTHROPIC_BASE_URL"]
-        query = forwardable_query(query)
-        suffix = f"?{query.decode('latin-1')}" if query else ""
         sent = forwardable(headers)
-        if credential.secret.startswith("sk-ant-oat"):
-            sent.append((b"authorization", f"Bearer {credential.secret}".encode()))
-        else:
-            sent.append((b"x-api-key", credential.secret.encode()))
-        return UpstreamRequest(f"{base}{path}{suffix}", sent, body)
+        sent.append(_presented(credential.secret))
+        return UpstreamRequest(_url(base, path, query), sent, body)
 
     def classify(self, status: int, body: bytes) -> Verdict:
         match status:
@@ -57,6 +54,18 @@ class Anthropic:
             case _ if 400 <= status < 500 and is_envelope(body):
                 return Verdict.RELAY
         return Verdict.FAILED
+
+
+@lru_cache(maxsize=1024)
+def _url(base: str, path: str, query: bytes) -> str:
+    query = forwardable_query(query)
+    return f"{base}{path}?{query.decode('latin-1')}" if query else base + path
+
+
+def _presented(secret: str) -> tuple[bytes, bytes]:
+    if secret.startswith("sk-ant-oat"):
+        return b"authorization", f"Bearer {secret}".encode()
+    return b"x-api-key", secret.encode()
 
 
 def is_envelope(body: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -96,15 +97,12 @@ def forwardable(headers: Headers) -> list[tuple[bytes, bytes]]:
     relayed byte for byte and its usage read on the way, which a compressed body would hide; every client understands a
     body that is not compressed.
     """
-    named = _named_by_connection(headers.raw)
-    kept = [
-        (name, value)
-        for name, value in headers.raw
-        if name not in _NOT_FORWARDED
-        and name not in named
-        and not name.startswith(_NOT_FORWARDED_PREFIXES)
-        and _VIRTUAL_KEY not in value
-    ]
+    kept = [field for field in headers.raw if _is_forwarded(field[0])]
+    if b"connection" in headers:
+        named = _named_by_connection(headers.raw)
+        kept = [field for field in kept if field[0] not in named]
+    if _VIRTUAL_KEY in b"\n".join([value for _, value in kept]):
+        kept = [field for field in kept if _VIRTUAL_KEY not in field[1]]
     kept.append((b"accept-encoding", b"identity"))
     return kept
 
@@ -124,12 +122,21 @@ def relayable(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     the bytes it describes.
     """
     lowered = [(name.lower(), value) for name, value in headers]
-    named = _named_by_connection(lowered)
-    return [
-        (name, value)
-        for name, value in lowered
-        if name not in _NOT_RELAYED and name not in named and not name.startswith(_NOT_RELAYED_PREFIXES)
-    ]
+    kept = [field for field in lowered if _is_relayed(field[0])]
+    if len(kept) < len(lowered) and (named := _named_by_connection(lowered)):
+        return [field for field in kept if field[0] not in named]
+    return kept
+
+
+# The same few names come with every request.
+@lru_cache(maxsize=1024)
+def _is_forwarded(name: bytes) -> bool:
+    return name not in _NOT_FORWARDED and not name.startswith(_NOT_FORWARDED_PREFIXES)
+
+
+@lru_cache(maxsize=1024)
+def _is_relayed(name: bytes) -> bool:
+    return name not in _NOT_RELAYED and not name.startswith(_NOT_RELAYED_PREFIXES)
 
 
 def _named_by_connection(raw: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
