@@ -13,10 +13,15 @@ def needed(connections: int) -> int:
     return 2 * connections + MARGIN
 
 
+def hard_limit() -> int:
+    """As many as a process may have once it asked for them."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 20 if hard == resource.RLIM_INFINITY else hard
+
+
 def raise_limit() -> int:
     """Lift the soft limit to the hard one, and return it. Descriptors that are not used cost nothing."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    top = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    top, hard = hard_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (top, hard))
     except (ValueError, OSError):
