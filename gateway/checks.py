@@ -54,7 +54,7 @@ def enough_descriptors(**_: Any) -> list[CheckMessage]:
     return [
         Warning(
             sentence,
-            hint="Raise the limit (ulimit -Hn, LimitNOFILE= of systemd, ulimits: of a container), or lower the setting.",
+            hint="Raise the limit (ulimit -Hn, LimitNOFILE= of systemd, ulimits: of a container), or lower it.",
             id="comptroller.W003",
         )
     ]

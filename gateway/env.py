@@ -294,8 +294,8 @@ REFERENCE: tuple[Setting, ...] = (
         "COMPTROLLER_DRAIN_DELAY_SECONDS",
         integer(0, 600),
         0,
-        "Seconds after a stop signal in which new connections are still taken while `/readyz` says 503: the time a load "
-        "balancer needs to look elsewhere. They come before `COMPTROLLER_DRAIN_SECONDS`.",
+        "Seconds after a stop signal in which new connections are still taken while `/readyz` says 503: the time a "
+        "load balancer needs to look elsewhere. They come before `COMPTROLLER_DRAIN_SECONDS`.",
         default_text="0",
     ),
     Setting(
