@@ -51,6 +51,8 @@ class Server(uvicorn.Server):
         self._captured_signals.append(sig)
         self.force_exit = self.should_exit
         self.should_exit = True
+        # At once: the main loop looks ten times a second only.
+        self._connections.draining = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
