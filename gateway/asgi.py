@@ -1,4 +1,4 @@
-"""The ASGI application: the data plane beside Django, under Channels' routers."""
+"""The ASGI application of each role: the data plane beside Django, under Channels' protocol router."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from gateway import line, runtime  # noqa: E402
 from gateway.anthropic import PREFIX, anthropic  # noqa: E402
 from gateway.line.asgi import Receive, Scope, Send, serve  # noqa: E402
+from gateway.roles import Role, is_for_both, not_for_clients, not_for_people  # noqa: E402
 from observability.routing import websocket_urlpatterns  # noqa: E402
+
+SURFACES = {PREFIX: anthropic}
+"""The data plane: prefix and what answers under it."""
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,6 +37,17 @@ async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
                 return
 
 
+async def nothing_to_start(scope: Scope, receive: Receive, send: Send) -> None:
+    """The web role has no data plane: no leases, no recorder, no spool, no connection to a provider."""
+    while True:
+        match (await receive())["type"]:
+            case "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            case "lifespan.shutdown":
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
 async def http(scope: Scope, receive: Receive, send: Send) -> None:
     """Django; and the data plane where the server did not take its request by itself, as `line.direct` does."""
     surface = line.find(scope["path"])
@@ -42,13 +57,31 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
         await django(scope, receive, send)
 
 
-line.register(PREFIX, anthropic)
+async def http_without_people(scope: Scope, receive: Receive, send: Send) -> None:
+    """The same, with of Django only what monitors ask."""
+    if line.find(scope["path"]) is not None or is_for_both(scope["path"]):
+        await http(scope, receive, send)
+    else:
+        await not_for_people(scope, receive, send)
 
 
-application = ProtocolTypeRouter(
-    {
-        "http": http,
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
-        "lifespan": lifespan,
-    }
-)
+_websocket = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+
+
+def application_of(role: Role) -> ProtocolTypeRouter:
+    """The application of a server process of this role; its data plane becomes the process's own."""
+    for prefix, surface in SURFACES.items():
+        line.register(prefix, surface if role.serves_data_plane else not_for_clients)
+    match role:
+        case Role.ALL:
+            return ProtocolTypeRouter({"http": http, "websocket": _websocket, "lifespan": lifespan})
+        case Role.GATEWAY:
+            return ProtocolTypeRouter({"http": http_without_people, "websocket": not_for_people, "lifespan": lifespan})
+        case Role.WEB:
+            return ProtocolTypeRouter({"http": http, "websocket": _websocket, "lifespan": nothing_to_start})
+        case Role.WORKER:
+            raise ValueError("A worker serves nothing over HTTP.")
+
+
+application = application_of(Role.ALL)
+"""What Daphne serves in development."""

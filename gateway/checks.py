@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
+from gateway import descriptors
+
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address means this machine alone."""
@@ -41,3 +43,18 @@ def unsafe_together(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register("comptroller")
+def enough_descriptors(**_: Any) -> list[CheckMessage]:
+    limit = descriptors.hard_limit()
+    sentence = descriptors.shortage(settings.COMPTROLLER["COMPTROLLER_MAX_CONNECTIONS"], limit)
+    if not sentence:
+        return []
+    return [
+        Warning(
+            sentence,
+            hint="Raise the limit (ulimit -Hn, LimitNOFILE= of systemd, ulimits: of a container), or lower it.",
+            id="comptroller.W003",
+        )
+    ]

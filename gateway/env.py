@@ -124,6 +124,13 @@ REFERENCE: tuple[Setting, ...] = (
         default_text="`http://HOST:PORT` of `up`",
     ),
     Setting(
+        "COMPTROLLER_GATEWAY_URL",
+        http_url,
+        "",
+        "Address that Claude Code reaches the data plane at, where that is not the one that people open the admin at.",
+        default_text="`COMPTROLLER_PUBLIC_URL`",
+    ),
+    Setting(
         "COMPTROLLER_ALLOWED_HOSTS",
         hosts,
         (),
@@ -242,6 +249,27 @@ REFERENCE: tuple[Setting, ...] = (
         default_text="65536 (64 KiB)",
     ),
     Setting(
+        "COMPTROLLER_MAX_CONNECTIONS",
+        integer(16, 1_000_000),
+        4096,
+        "Most client connections that a server process holds at once; another one is answered 503.",
+        default_text="4096",
+    ),
+    Setting(
+        "COMPTROLLER_HEAD_TIMEOUT_SECONDS",
+        integer(1, 3600),
+        30,
+        "Seconds for the whole head of a request, or for the first byte on a new connection.",
+        default_text="30",
+    ),
+    Setting(
+        "COMPTROLLER_BODY_TIMEOUT_SECONDS",
+        integer(1, 3600),
+        60,
+        "Seconds without a byte of a request's body before it is given up with 408.",
+        default_text="60",
+    ),
+    Setting(
         "COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT",
         integer(1, 300),
         10,
@@ -261,6 +289,14 @@ REFERENCE: tuple[Setting, ...] = (
         30,
         "Seconds that running requests may take to end after a stop signal.",
         default_text="30",
+    ),
+    Setting(
+        "COMPTROLLER_DRAIN_DELAY_SECONDS",
+        integer(0, 600),
+        0,
+        "Seconds after a stop signal in which new connections are still taken while `/readyz` says 503: the time a "
+        "load balancer needs to look elsewhere. They come before `COMPTROLLER_DRAIN_SECONDS`.",
+        default_text="0",
     ),
     Setting(
         "COMPTROLLER_EMAIL_URL",

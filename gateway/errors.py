@@ -172,6 +172,29 @@ def body_too_large(limit: int) -> Refused:
     )
 
 
+def body_overdue(seconds: float) -> Refused:
+    """408: the client may send it again, and Claude Code does."""
+    return Refused(
+        Answer(
+            408,
+            "timeout_error",
+            f"The request's body stopped coming: no byte for {seconds:.0f} s. Check the network between you and the "
+            "gateway.",
+        )
+    )
+
+
+def stopping() -> Answer:
+    """A stop's deadline came before the answer's end: another process, or this one when it is back, takes it."""
+    return Answer(
+        529,
+        "overloaded_error",
+        "This gateway process was stopped before the answer ended. Send the request again.",
+        ((b"retry-after", b"1"),),
+        refusal=False,
+    )
+
+
 def headers_too_large(limit: int) -> Refused:
     return Refused(
         Answer(

@@ -137,6 +137,12 @@ class Exchange(msgspec.Struct):
         else:
             self.end(sse.encode("error", body))
 
+    def cut(self, answer: Answer) -> None:
+        """End in the middle: what was written last may have stopped inside an event, which the empty line ends."""
+        if self.answered_status is not None:
+            self.write(b"\n\n")
+        self.answer(answer)
+
     def leave(self) -> None:
         """The client is gone, or takes no byte any more: nothing is sent from now on."""
         if self.finished or self.client_gone:

@@ -7,6 +7,7 @@ step that says no raises `Refused` with the answer; `errors.py` is the one place
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -58,13 +59,19 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
         exchange.client_gone = True
         exchange.record.error_type = "client_closed"
         exchange.record.error_message = "The client closed the connection before its request went to a provider."
+    except asyncio.CancelledError:
+        # The end of a drain, or a second stop signal (gateway/drain.py): the last that the client hears of us.
+        if exchange.finished:
+            return
+        answer = errors.stopping()
+        _fail(exchange, answer, "error")
+        exchange.cut(answer)
     except Exception:
         log.exception("Request %s failed inside the gateway", exchange.record.id)
         answer = errors.internal()
         _fail(exchange, answer, "error")
         exchange.answer(answer)
     finally:
-        # Also where the server cancels the request at the end of a drain.
         settle.finish(exchange, "error", exchange.answered_status)
 
 

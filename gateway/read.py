@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from gateway import errors
 from gateway.exchange import Exchange
-from gateway.line import BodyTooLarge
+from gateway.line import BodyOverdue, BodyTooLarge
 from gateway.wire import attribution
 from gateway.wire.peek import BadBody, Peek, peek
 from governance.domain.access import Grant, ProjectRef
@@ -56,6 +56,8 @@ async def _body(exchange: Exchange) -> bytes:
         return await exchange.line.body(limit)
     except BodyTooLarge:
         raise errors.body_too_large(limit) from None
+    except BodyOverdue:
+        raise errors.body_overdue(exchange.gateway.body_seconds) from None
 
 
 def _project(exchange: Exchange, grant: Grant, name: str, directory: str) -> ProjectRef | None:

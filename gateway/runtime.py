@@ -58,6 +58,7 @@ class Gateway:
         self.pepper: str = configured["COMPTROLLER_KEY_PEPPER"]
         self.max_body_bytes: int = configured["COMPTROLLER_MAX_BODY_BYTES"]
         self.max_header_bytes: int = configured["COMPTROLLER_MAX_HEADER_BYTES"]
+        self.body_seconds: float = configured["COMPTROLLER_BODY_TIMEOUT_SECONDS"]
         self.snapshot: Snapshot = snapshot.EMPTY
         self.proven: dict[str, SecretGrant] = {}
         """Secrets compared with their digest under this snapshot: real ones only, so as many as there are keys."""

@@ -7,18 +7,43 @@ container does.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway import descriptors
+from gateway.connections import CONNECTIONS
 from gateway.env import SettingsError
 from gateway.line.direct import Front
 
-BACKLOG = 2048
+log = logging.getLogger(__name__)
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) may be lower."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers, so that they and not we close an idle connection."""
+
+
+class CountedWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket takes a place among the connections like any other; it waits for nothing that has a limit."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        CONNECTIONS.upgraded(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        CONNECTIONS.closed(self)
+        super().connection_lost(exc)
+
+    def end_keep_alive(self) -> None:
+        """Nothing here: `shutdown` tells the client to come back elsewhere."""
+
+    head_overdue = body_overdue = close_unused = end_keep_alive
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -32,20 +57,33 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="An inherited listening socket instead of host and port.")
+    parser.add_argument("--role", choices=["all", "gateway", "web"], default="all", help="What to serve.")
+    parser.add_argument("--ready-fd", type=int, help="An inherited pipe that is told when requests are taken.")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
     try:
-        drain_seconds = _drain_seconds()
+        from django.conf import settings
+
+        configured = settings.COMPTROLLER
         listener = listen(options.host, options.port) if options.fd is None else socket.socket(fileno=options.fd)
     except SettingsError as error:
         sys.exit(f"Comptroller cannot start:\n{error}")
     except OSError as error:
         sys.exit(f"Cannot listen on {options.host} port {options.port}: {error.strerror}.")
+    _bound_connections(configured)
+
+    # They set Django up, for which the settings must be right.
+    from gateway.asgi import application_of
+    from gateway.drain import Server
+    from gateway.launch.advice import when_apart
+    from gateway.roles import Role
+    from observability import health
+
     config = uvicorn.Config(
-        "gateway.asgi:application",
+        application_of(Role(options.role)),
         loop="uvloop",
         http=Front,
-        ws="websockets-sansio",
+        ws=CountedWebSocket,
         lifespan="on",
         access_log=False,
         log_config=None,
@@ -54,16 +92,30 @@ def main() -> None:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=configured["COMPTROLLER_DRAIN_SECONDS"],
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = Server(
+        config,
+        CONNECTIONS,
+        delay_seconds=configured["COMPTROLLER_DRAIN_DELAY_SECONDS"],
+        ready_fd=options.ready_fd,
+    )
+    health.register("accepting", server.check)
+    for sentence in when_apart(Role(options.role)) if options.fd is None else ():
+        log.warning(sentence)
+    server.run(sockets=[listener])
 
 
-def _drain_seconds() -> int:
-    from django.conf import settings
-
-    seconds: int = settings.COMPTROLLER["COMPTROLLER_DRAIN_SECONDS"]
-    return seconds
+def _bound_connections(configured: dict[str, Any]) -> None:
+    """Set the limits of this process's connections, as far as the system's own limit of descriptors goes."""
+    limit = descriptors.raise_limit()
+    most: int = configured["COMPTROLLER_MAX_CONNECTIONS"]
+    if sentence := descriptors.shortage(most, limit):
+        log.warning(sentence)
+    CONNECTIONS.most = descriptors.affordable(most, limit)
+    CONNECTIONS.head_seconds = configured["COMPTROLLER_HEAD_TIMEOUT_SECONDS"]
+    CONNECTIONS.body_seconds = configured["COMPTROLLER_BODY_TIMEOUT_SECONDS"]
+    CONNECTIONS.idle_seconds = KEEP_ALIVE_SECONDS
 
 
 if __name__ == "__main__":

@@ -19,10 +19,15 @@ COMPTROLLER = _env
 
 DATA_DIR: Path = _env["COMPTROLLER_DATA_DIR"]
 PUBLIC_URL: str = _env["COMPTROLLER_PUBLIC_URL"] or "http://127.0.0.1:8000"
+GATEWAY_URL: str = _env["COMPTROLLER_GATEWAY_URL"] or PUBLIC_URL
+"""Where the data plane is; /anthropic and the like hang off it."""
 SECRET_KEY = _env["COMPTROLLER_SECRET_KEY"]
 DEBUG = _env["COMPTROLLER_DEBUG"]
 _public_host = urlsplit(PUBLIC_URL).hostname or "127.0.0.1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]", _public_host, *_env["COMPTROLLER_ALLOWED_HOSTS"]]
+if _gateway_host := urlsplit(GATEWAY_URL).hostname:
+    # It answers /v1/messages without the prefix with a hint.
+    ALLOWED_HOSTS.append(_gateway_host)
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 INSTALLED_APPS = [

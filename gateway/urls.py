@@ -16,7 +16,7 @@ from observability.admin.live import live_log
 def without_prefix(request: HttpRequest) -> JsonResponse:
     """A client whose address lacks the prefix. Not a 404: Claude Code would blame the model for that."""
     message = (
-        f"The address of this gateway ends with /anthropic. Set ANTHROPIC_BASE_URL={settings.PUBLIC_URL}/anthropic"
+        f"The address of this gateway ends with /anthropic. Set ANTHROPIC_BASE_URL={settings.GATEWAY_URL}/anthropic"
     )
     return JsonResponse(
         {"type": "error", "error": {"type": "invalid_request_error", "message": message}},

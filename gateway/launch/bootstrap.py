@@ -5,6 +5,7 @@ Every step looks first and does nothing where a person or an earlier start has a
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -82,10 +83,12 @@ def only_simulated() -> bool:
 def _one_at_a_time() -> Iterator[None]:
     """Let one of several replicas that start at once migrate and bootstrap; the others wait, then find it done.
 
-    On SQLite the lock on the data folder, which `up` holds, does the same.
+    On SQLite a lock in the data folder does the same: roles that share it may start at once.
     """
     if connection.vendor != "postgresql":
-        yield
+        with (settings.DATA_DIR / "bootstrap.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [_ADVISORY_LOCK])

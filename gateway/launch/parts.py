@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.launch.bootstrap import uses_simulator
 from gateway.launch.supervisor import Part
+from gateway.roles import Role
 
 SETTLE_SECONDS = 25.0
 """What the server may take after the drain, to write its last records and close its connections."""
@@ -20,13 +22,38 @@ TASK_SECONDS = 20.0
 """What a background task may take to end; every task is an idempotent sweep, so one that is cut runs again."""
 
 
-def of_installation(listener: socket.socket, workers: int, public_url: str) -> tuple[list[Part], list[Part]]:
-    """What must run before a request can be answered, and what may follow."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one `up` runs. `public_url` is where people go, `gateway_url` where model calls go."""
+
+    role: Role
+    public_url: str
+    gateway_url: str
+    listener: socket.socket | None = None
+    """None for a worker."""
+    workers: int = 1
+    web_listener: socket.socket | None = None
+    """Where the web role has a process and a port of its own beside the gateway's."""
+    beat: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Started in this order; a reload replaces the servers and restarts the background."""
+
+    servers: list[Part]
+    simulator: list[Part]
+    background: list[Part]
+
+
+def of_installation(plan: Plan) -> Parts:
+    """The processes of the plan."""
     environ = {
         "DJANGO_SETTINGS_MODULE": "gateway.settings",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")])),
         "COMPTROLLER_DATA_DIR": str(Path(settings.DATA_DIR)),
-        "COMPTROLLER_PUBLIC_URL": public_url,
+        "COMPTROLLER_PUBLIC_URL": plan.public_url,
+        "COMPTROLLER_GATEWAY_URL": plan.gateway_url,
         # Used once, by this process.
         "COMPTROLLER_ADMIN_PASSWORD": "",
         "COMPTROLLER_ADMIN_PASSWORD_FILE": "",
@@ -34,45 +61,63 @@ def of_installation(listener: socket.socket, workers: int, public_url: str) -> t
         "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges:UserWarning",
     }
     simulator: list[Part] = []
-    if uses_simulator() and not settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"]:
+    wanted = plan.role.serves_data_plane and not settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"]
+    if wanted and uses_simulator():
         port = _free_port()
         environ["COMPTROLLER_SIMULATOR_URL"] = f"http://127.0.0.1:{port}"
         simulator = [
             Part("simulator", "gateway.simulator", ["--port", str(port), "--keep", "0"], stage=2, environ=environ)
         ]
+    return Parts(_servers(plan, environ), simulator, _background(plan, environ))
+
+
+def _servers(plan: Plan, environ: dict[str, str]) -> list[Part]:
+    if plan.listener is None:
+        return []
     of_server, on_end = dict(environ), None
-    if workers > 1:
+    if plan.workers > 1:
         # Must be there before metrics are imported: each server counts into files that every one of them reads.
-        folder = _empty_metrics_folder()
+        folder = _empty_metrics_folder("metrics-web" if plan.role is Role.WEB else "metrics")
         of_server["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         on_end = partial(_forget_gauges, folder)
-    drain = float(settings.COMPTROLLER["COMPTROLLER_DRAIN_SECONDS"])
-    front = [
-        Part(
-            "server" if workers == 1 else f"server {number}",
+    configured = settings.COMPTROLLER
+    drain = float(configured["COMPTROLLER_DRAIN_DELAY_SECONDS"] + configured["COMPTROLLER_DRAIN_SECONDS"])
+
+    def server(name: str, role: Role, listener: socket.socket, environ: dict[str, str]) -> Part:
+        return Part(
+            name,
             "gateway.serve",
-            ["--fd", str(listener.fileno())],
+            ["--fd", str(listener.fileno()), "--role", role],
             patience=drain + SETTLE_SECONDS,
             pass_fds=[listener.fileno()],
-            environ=of_server,
+            environ=environ,
             on_end=on_end,
+            announces=True,
         )
-        for number in range(1, workers + 1)
-    ]
+
+    role = plan.role if plan.web_listener is None else Role.GATEWAY
+    names = ["server"] if plan.workers == 1 else [f"server {number}" for number in range(1, plan.workers + 1)]
+    servers = [server(name, role, plan.listener, of_server) for name in names]
+    if plan.web_listener is not None:
+        servers.append(server("web", Role.WEB, plan.web_listener, environ))
+    return servers
+
+
+def _background(plan: Plan, environ: dict[str, str]) -> list[Part]:
+    if plan.role not in {Role.ALL, Role.WORKER}:
+        return []
     level = f"--loglevel={settings.COMPTROLLER['COMPTROLLER_LOG_LEVEL']}"
     celery = ["--quiet", "-A", "gateway.celery"]
-    background = [
-        Part(
-            "worker",
-            "celery",
-            [*celery, "worker", "--pool=threads", "--concurrency=2", "--without-gossip", "--without-mingle", level],
-            stage=1,
-            patience=TASK_SECONDS,
-            environ=environ,
-        ),
-        Part("beat", "celery", [*celery, "beat", "--pidfile=", level], stage=1, environ=environ),
-    ]
-    return [*front, *simulator], background
+    worker = Part(
+        "worker",
+        "celery",
+        [*celery, "worker", "--pool=threads", "--concurrency=2", "--without-gossip", "--without-mingle", level],
+        stage=1,
+        patience=TASK_SECONDS,
+        environ=environ,
+    )
+    beat = Part("beat", "celery", [*celery, "beat", "--pidfile=", level], stage=1, environ=environ)
+    return [worker, beat] if plan.beat else [worker]
 
 
 async def answers(listener: socket.socket) -> None:
@@ -102,9 +147,9 @@ async def _ask(host: str, port: int) -> bytes:
         return b""
 
 
-def _empty_metrics_folder() -> Path:
+def _empty_metrics_folder(name: str) -> Path:
     """Where several servers count together; what an earlier `up` counted goes, as it does with one server."""
-    folder = Path(settings.DATA_DIR) / "metrics"
+    folder = Path(settings.DATA_DIR) / name
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
         old.unlink()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from gateway.launch.bootstrap import CUSTOMER, KEY, TEAM, Prepared, only_simulated
+from gateway.launch.parts import Plan
 from gateway.launch.paste import claude_code_lines
+from gateway.roles import Role
 
 
-def secrets_lines(prepared: Prepared, public_url: str) -> list[str]:
+def secrets_lines(prepared: Prepared, gateway_url: str) -> list[str]:
     """The new login and key with what they are for; empty where nothing was made. Printed once and never again."""
     lines: list[str] = []
     if prepared.login:
@@ -21,16 +23,24 @@ def secrets_lines(prepared: Prepared, public_url: str) -> list[str]:
         lines += [
             f"First virtual key, {KEY} of {CUSTOMER}/{TEAM} (shown this once).",
             "Paste into a terminal to use Claude Code with it:",
-            *(f"    {line}" for line in claude_code_lines(public_url, str(prepared.key_secret))),
+            *(f"    {line}" for line in claude_code_lines(gateway_url, str(prepared.key_secret))),
             "",
         ]
     return lines
 
 
-def welcome_lines(prepared: Prepared, public_url: str, seconds: float) -> list[str]:
+def welcome_lines(prepared: Prepared, plan: Plan, seconds: float) -> list[str]:
     """Everything that the first or a later start says once it answers requests."""
-    lines = ["", f"Comptroller answers on {public_url}", f"    admin     {public_url}/admin/", ""]
-    lines += secrets_lines(prepared, public_url)
+    match plan.role:
+        case Role.WEB:
+            lines = ["", f"Comptroller's admin and API answer on {plan.public_url}"]
+        case Role.WORKER:
+            lines = ["", "Comptroller's background tasks run."]
+        case _:
+            lines = ["", f"Comptroller answers on {plan.gateway_url}"]
+    if plan.role.serves_people:
+        lines.append(f"    admin     {plan.public_url}/admin/")
+    lines += ["", *secrets_lines(prepared, plan.gateway_url)]
     if not prepared.is_first_start:
         lines += [
             "Logins, keys and everything else are as you left them; secrets are not shown again.",

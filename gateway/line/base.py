@@ -14,6 +14,10 @@ class BodyTooLarge(Exception):
     """The body is longer than what is taken in."""
 
 
+class BodyOverdue(Exception):
+    """The body stopped coming. The connection is closed with the answer: the rest may still come on it."""
+
+
 class Line(Protocol):
     """One request of a client and the way back for its answer.
 
@@ -40,7 +44,7 @@ class Line(Protocol):
         ...
 
     async def body(self, limit: int) -> bytes:
-        """The whole body. Raises BodyTooLarge beyond `limit` bytes, ClientGone where it never comes."""
+        """The whole body. Raises BodyTooLarge beyond `limit` bytes, ClientGone or BodyOverdue where it never comes."""
         ...
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:

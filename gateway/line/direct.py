@@ -15,7 +15,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.line.base import BodyTooLarge, ClientGone, Surface, find
+from gateway.connections import CONNECTIONS
+from gateway.framing import is_ambiguous
+from gateway.line.base import BodyOverdue, BodyTooLarge, ClientGone, Surface, find
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +29,30 @@ UNASKED_BYTES = 64 * 1024
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """Of a body whose request is answered: what is longer is cut off with the connection."""
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_HEAD_OVERDUE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_BODY = frozenset({204, 304})
+
+
+def _envelope(status: bytes, kind: bytes, message: bytes, *headers: bytes) -> bytes:
+    """A whole answer in Anthropic's form, for what is answered before there is a request."""
+    body = b'{"type":"error","error":{"type":"%b","message":"%b"}}' % (kind, message)
+    lines = [b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close", *headers]
+    return b"HTTP/1.1 %b\r\n%b\r\n\r\n%b" % (status, b"\r\n".join(lines), body)
+
+
+_NO_ROOM = _envelope(
+    b"503 Service Unavailable",
+    b"overloaded_error",
+    b"This gateway process holds as many connections as it may (COMPTROLLER_MAX_CONNECTIONS). Try again in a moment.",
+    b"retry-after: 2",
+)
+_AMBIGUOUS = _envelope(
+    b"400 Bad Request",
+    b"invalid_request_error",
+    b"The request's framing is not valid HTTP/1.1, or can be read in two ways.",
+    b"x-should-retry: false",
+)
 
 
 def _status_lines() -> dict[int, bytes]:
@@ -51,6 +75,7 @@ class DirectLine:
         "_head",
         "_http_1_0",
         "_limit",
+        "_overdue",
         "_parts",
         "_size",
         "_started",
@@ -88,7 +113,7 @@ class DirectLine:
         self._awaits_continue = front.expect_100_continue
         self._parts: list[bytes] = []
         self._size = self._limit = self._discarded = 0
-        self._whole = self._asked = self._started = self._chunked = False
+        self._whole = self._asked = self._started = self._chunked = self._overdue = False
         self._waiter: asyncio.Future[None] | None = None
         self._head = b""
 
@@ -107,7 +132,7 @@ class DirectLine:
         if self._size > limit:
             raise BodyTooLarge
         if not self._whole:
-            raise ClientGone
+            raise BodyOverdue if self._overdue and not self.disconnected else ClientGone
         parts, self._parts = self._parts, []
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -129,6 +154,11 @@ class DirectLine:
 
     def on_whole(self) -> None:
         self._whole = True
+        self._wake()
+
+    def on_overdue(self) -> None:
+        """No byte of the body came for too long."""
+        self._overdue, self.keep_alive = True, False
         self._wake()
 
     def on_disconnect(self) -> None:
@@ -193,6 +223,11 @@ class DirectLine:
             front.transport.close()
         front.on_response_complete()
 
+    @property
+    def response_started(self) -> bool:
+        """Whether a byte of the answer may be on its way."""
+        return self._started and not self._head
+
     async def finish(self) -> None:
         """Nothing to wait for: the transport has it all."""
 
@@ -206,44 +241,66 @@ class DirectLine:
 
 
 class Front(HttpToolsProtocol):
-    """uvicorn's protocol: takes requests of the data plane itself, leaves all others, and bounds a request's head."""
+    """uvicorn's protocol: takes requests of the data plane itself, leaves all others, bounds a request's head, and
+    refuses what another HTTP parser on the way could have read differently. `CONNECTIONS` hears of every step.
+    """
 
     cycle: Any
     """A `DirectLine`, or uvicorn's own."""
     pipeline: deque[tuple[Any, Any]]
     _head_bytes = 0
     _in_head = True
+    _in_body = False
+    _turned_away = False
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._turned_away = not CONNECTIONS.opened(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._turned_away:
+            self._end_with(_NO_ROOM)
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
+                self._end_with(_HEAD_TOO_LARGE)
                 return
         super().data_received(data)
+        if self._in_body:
+            CONNECTIONS.body_waits(self)
 
     def on_message_begin(self) -> None:
         # The scope of ASGI is made where it is needed.
         self._in_head = True
+        CONNECTIONS.head_began(self)
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._in_body = False, 0, True
+        CONNECTIONS.head_ended(self)
+        upgrade = self.parser.should_upgrade()
+        if is_ambiguous(self.parser.get_method(), self.parser.get_http_version(), self.headers, upgrade=upgrade):
+            raise ValueError("ambiguous framing")  # the parser stops, and `send_400_response` is called
         surface = None
         path, _, query = self.url.partition(b"?")
         if path.startswith(b"/") and b"%" not in path and b"#" not in self.url and path.isascii():
             surface = find(path.decode("ascii"))
-        if surface is None or self.parser.should_upgrade():
+        if surface is None or upgrade:
             url, headers, expects = self.url, self.headers, self.expect_100_continue
             super().on_message_begin()
             self.url, self.expect_100_continue = url, expects
             self.headers.extend(headers)
             super().on_headers_complete()
+            if (CONNECTIONS.draining or upgrade) and self.cycle is not None:
+                # After an upgrade that we do not know the parser reads no further request.
+                self.cycle.keep_alive = False
             return
         line, before = DirectLine(self, surface, path.decode("ascii"), query), self.cycle
+        if CONNECTIONS.draining:
+            line.keep_alive = False
         self.cycle = line
         if before is None or before.response_complete:
             self._begin(line)
@@ -259,12 +316,59 @@ class Front(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self._in_body = False
+        CONNECTIONS.body_ended(self)
         if isinstance(self.cycle, DirectLine):
             self.cycle.on_whole()
         else:
             super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            CONNECTIONS.idle(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and not self._in_body and self.cycle.response_complete:
+            CONNECTIONS.idle(self)
+
+    def handle_websocket_upgrade(self) -> None:
+        CONNECTIONS.closed(self)
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        # Ours would be mixed up with an answer that is being written: then the close alone has to say it.
+        running = self.cycle is not None and not self.cycle.response_complete
+        self._end_with(b"" if running and self.cycle.response_started else _AMBIGUOUS)
+
+    def _end_with(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            if answer:
+                self.transport.write(answer)
+            self.transport.close()
+
+    # --- what the bookkeeping of connections asks -----------------------------------------------------------
+    def head_overdue(self) -> None:
+        self._end_with(_HEAD_OVERDUE)
+
+    def body_overdue(self) -> None:
+        if self.flow.read_paused:
+            # We, not the client, are what it waits for.
+            CONNECTIONS.body_waits(self)
+        elif isinstance(self.cycle, DirectLine):
+            self.cycle.on_overdue()
+
+    def end_keep_alive(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    def close_unused(self) -> None:
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """uvicorn would close idle connections now, with a request that is just coming in on them."""
+        self.end_keep_alive()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        CONNECTIONS.closed(self)
         lines = [line for line, _ in self.pipeline if isinstance(line, DirectLine)]
         self.pipeline.clear()
         if isinstance(self.cycle, DirectLine):

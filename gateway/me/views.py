@@ -85,7 +85,7 @@ def _page(request: HttpRequest, form: AskForm | None) -> HttpResponse:
         "verdict": _verdict(standing),
         "form": form or (AskForm(statuses=standing.askable) if standing.askable else None),
         "raises": [(row, raises.state_of(row, now)) for row in _mine(request.user)[:20]],
-        "lines": "\n".join(claude_code_lines(settings.PUBLIC_URL, PLACEHOLDER)),
+        "lines": "\n".join(claude_code_lines(settings.GATEWAY_URL, PLACEHOLDER)),
         "placeholder": PLACEHOLDER,
         "contacts": sorted({row.customer.contact for row in standing.developers if row.customer.contact}),
     }

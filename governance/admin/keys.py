@@ -289,7 +289,7 @@ class KeyAdmin(VisibleAdmin):
             "opts": self.model._meta,
             "key": key,
             "secret": str(secret),
-            "public_url": settings.PUBLIC_URL,
+            "gateway_url": settings.GATEWAY_URL,
             "note": note,
             "done_url": reverse("admin:governance_virtualkey_change", args=[key.pk]),
         }

@@ -274,6 +274,131 @@ def _sample(up: Up, name: str, **labels: str) -> float:
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
+def test_sighup_replaces_the_servers_and_refuses_no_request(folder: Path) -> None:
+    with Up(folder) as up:
+        up.ready()
+        secret = _issue_key(up, "reload")
+        up.knows(secret)
+        before = up.part("server").pid
+        body = {"model": "claude-opus-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+        headers = {"authorization": f"Bearer {secret}", "anthropic-version": "2023-06-01"}
+        ids: list[str] = []
+        failed: list[str] = []
+        enough = threading.Event()
+
+        def ask(keep_alive: bool) -> None:
+            """A client over one kept connection, or over a new one for each request."""
+            limits = httpx.Limits(max_keepalive_connections=1 if keep_alive else 0)
+            with httpx.Client(timeout=30, limits=limits) as client:
+                while not enough.is_set():
+                    try:
+                        answer = client.post(f"{up.url}/anthropic/v1/messages", json=body, headers=headers)
+                    except httpx.HTTPError as error:
+                        failed.append(repr(error))
+                        continue
+                    if answer.status_code == 200:
+                        ids.append(answer.headers["request-id"])
+                    else:
+                        failed.append(answer.text)
+
+        clients = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(6)]
+        for client in clients:
+            client.start()
+        try:
+            for times in (1, 2):
+                up.process.send_signal(signal.SIGHUP)
+                up.wait(r"up \| reloaded$", "log", times=times)
+        finally:
+            enough.set()
+            for client in clients:
+                client.join(60)
+        assert failed == []
+        assert len(ids) > 20
+        assert up.part("server").pid != before
+        assert up.part("worker").is_running()
+        assert _logged(up, ids) == set(ids)
+        assert up.stop() == 0
+
+
+def test_a_new_generation_that_does_not_start_leaves_the_old_one(tmp_path: Path) -> None:
+    secret_file = tmp_path / "metrics-token"
+    secret_file.write_text("first")
+    with Up(tmp_path, COMPTROLLER_METRICS_TOKEN_FILE=str(secret_file)) as up:
+        up.ready()
+        before = up.part("server").pid
+        secret_file.write_text("two words")
+        up.process.send_signal(signal.SIGHUP)
+        up.wait("the reload failed: what ran before goes on", "log")
+        assert "COMPTROLLER_METRICS_TOKEN must be one line of visible ASCII characters" in up.log
+        assert up.part("server").pid == before
+        assert httpx.get(f"{up.url}/healthz", timeout=30).status_code == 200
+        secret_file.write_text("second")
+        up.process.send_signal(signal.SIGHUP)
+        up.wait(r"up \| reloaded$", "log")
+        for token, status in (("first", 401), ("second", 200)):
+            headers = {"authorization": f"Bearer {token}"}
+            assert httpx.get(f"{up.url}/metrics", headers=headers, timeout=30).status_code == status
+        assert up.stop() == 0
+
+
+def test_roles_share_a_data_folder_and_each_runs_once(folder: Path) -> None:
+    with Up(folder, "--role", "web", "--port", "0") as web:
+        web.wait(r"^Ready in \d+\.\d s")
+        admin = web.wait(r"admin and API answer on (http://127\.0\.0\.1:\d+)$")[1]
+        with Up(folder, "--role", "gateway", "--port", "0") as up:
+            up.ready()
+            assert "admin     " not in up.out
+            secret = _issue_key(up, "apart")
+            up.knows(secret)
+            assert up.ask(secret).status_code == 200
+            # Each names the other, from what the locks of the data folder say.
+            assert httpx.get(f"{up.url}/admin/", timeout=30).text.endswith(f"are at {admin}\n")
+            assert httpx.get(f"{admin}/admin/login/", timeout=30).status_code == 200
+            with Up(folder, "--role", "worker", "--no-beat") as worker:
+                worker.wait("background tasks run")
+                assert [child.name() for child in worker.process.children()] != []
+                assert not any("beat" in child.cmdline() for child in worker.process.children())
+                for role, running in (("all", up), ("gateway", up), ("web", web), ("worker", worker)):
+                    sentence = TestRefusals().refused(folder, "--role", role, *(["--port", "0"] * (role != "worker")))
+                    assert f"already runs on {folder / 'data'}: process {running.process.pid}," in sentence
+                assert worker.stop() == 0
+            assert up.stop() == 0
+        assert web.stop() == 0
+
+
+def test_the_admin_in_a_process_and_on_a_port_of_its_own(folder: Path) -> None:
+    with Up(folder, "--port", "0", "--web-port", "0") as up:
+        up.ready()
+        admin = up.wait(r"admin     (http://127\.0\.0\.1:\d+)/admin/$")[1]
+        assert admin != up.url
+        assert httpx.get(f"{admin}/admin/login/", timeout=30).status_code == 200
+        assert httpx.get(f"{up.url}/admin/login/", timeout=30).status_code == 404
+        secret = _issue_key(up, "beside")
+        up.knows(secret)
+        assert up.ask(secret).status_code == 200
+        assert "Without REDIS_URL the live log stays empty" in up.log
+        assert up.stop() == 0
+
+
+def _logged(up: Up, ids: list[str]) -> set[str]:
+    """Which of these requests are in the log: asked of the database, after the last was written."""
+    code = "from observability.models import Request;print('\\n'.join(Request.objects.values_list('pk', flat=True)))"
+    deadline = time.monotonic() + 20
+    while True:
+        done = subprocess.run(
+            [sys.executable, "manage.py", "shell", "-c", code],
+            cwd=ROOT,
+            env=up.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        found = set(ids) & set(done.stdout.split())
+        if len(found) == len(ids) or time.monotonic() > deadline:
+            return found
+
+
 class TestRefusals:
     """Each is a sentence and exit code 2, with nothing started."""
 
@@ -313,6 +438,10 @@ class TestRefusals:
 
     def test_several_workers_without_redis(self, tmp_path: Path) -> None:
         assert "--workers 2 needs REDIS_URL" in self.refused(tmp_path, "--workers", "2")
+
+    def test_options_that_do_not_go_together(self, tmp_path: Path) -> None:
+        assert "--role worker has none" in self.refused(tmp_path, "--role", "worker", "--workers", "2")
+        assert "--web-port is for --role all" in self.refused(tmp_path, "--role", "web", "--web-port", "8001")
 
     def test_a_database_that_is_away(self, tmp_path: Path) -> None:
         url = "postgresql://nobody@127.0.0.1:1/none"

@@ -19,6 +19,6 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         prepared = prepare()
-        for line in secrets_lines(prepared, settings.PUBLIC_URL):
+        for line in secrets_lines(prepared, settings.GATEWAY_URL):
             self.stdout.write(line)
         self.stdout.write("The database is ready.")

@@ -60,14 +60,15 @@ class Command(BaseCommand):
             return
         self.stdout.write(f"Key {key.name} of {team}. Its secret is shown this once only:\n\n  {secret}\n")
         self.stdout.write("Paste into a terminal to use Claude Code with it:\n")
-        for line in claude_code_lines(_public_url(), str(secret)):
+        for line in claude_code_lines(_gateway_url(), str(secret)):
             self.stdout.write(f"  {line}")
 
 
-def _public_url() -> str:
+def _gateway_url() -> str:
     """As the settings say, else where `up` answers, which may have been given another port."""
-    configured: str = settings.COMPTROLLER["COMPTROLLER_PUBLIC_URL"]
-    return configured or running_url(settings.DATA_DIR) or settings.PUBLIC_URL
+    given = settings.COMPTROLLER
+    configured: str = given["COMPTROLLER_GATEWAY_URL"] or given["COMPTROLLER_PUBLIC_URL"]
+    return configured or running_url(settings.DATA_DIR) or settings.GATEWAY_URL
 
 
 def _team(path: str) -> Team:

@@ -5,33 +5,30 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import socket
 import sys
-import time
 from argparse import ArgumentParser
-from contextlib import suppress
 from typing import Any
 
-import psutil
 from django.conf import settings
 from django.core.checks import run_checks
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
-from gateway import serve
-from gateway.launch import parts
-from gateway.launch.bootstrap import Prepared, prepare
-from gateway.launch.instance import AlreadyRunning, claim
-from gateway.launch.supervisor import Supervisor
-from gateway.launch.welcome import secrets_lines, welcome_lines
-
-MAX_FAILED_STARTS = 3
-"""A server that ends so often before it ever answered will not answer."""
+from gateway import descriptors, serve
+from gateway.launch.advice import when_apart
+from gateway.launch.bootstrap import prepare
+from gateway.launch.instance import AlreadyRunning, claim, running_url
+from gateway.launch.parts import Plan
+from gateway.launch.run import run
+from gateway.roles import Role
 
 
 class Command(BaseCommand):
-    help = "Start the gateway, its admin and its background tasks, and keep them running until Ctrl-C."
+    help = (
+        "Start the gateway, its admin and its background tasks, and keep them running until Ctrl-C. "
+        "SIGHUP starts new servers in the place of the running ones, without refusing a request."
+    )
     # `up` runs the checks itself, where it can print them as sentences.
     requires_system_checks = ()
 
@@ -39,84 +36,97 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="Address to listen on (default: %(default)s).")
         parser.add_argument("--port", type=int, default=8000, help="Port; 0 takes a free one (default: %(default)s).")
         parser.add_argument("--workers", type=int, default=1, help="Server processes (default: %(default)s).")
+        parser.add_argument(
+            "--role",
+            choices=[role.value for role in Role],
+            default=Role.ALL.value,
+            help="Run only the model calls (gateway), the admin and API (web) or the background tasks (worker).",
+        )
+        parser.add_argument(
+            "--web-port",
+            type=int,
+            help="Serve the admin and the API in a process of their own on this port; --port then takes model calls.",
+        )
+        parser.add_argument(
+            "--no-beat",
+            action="store_true",
+            help="Leave the schedule to another worker: one is enough in an installation.",
+        )
 
-    def handle(self, *args: Any, host: str, port: int, workers: int, **options: Any) -> None:
-        _refuse_workers(workers)
-        listener = _listen(host, port)
-        public_url = settings.COMPTROLLER["COMPTROLLER_PUBLIC_URL"] or _local_url(listener)
+    def handle(
+        self,
+        *args: Any,
+        host: str,
+        port: int,
+        workers: int,
+        role: str,
+        web_port: int | None,
+        no_beat: bool,
+        **options: Any,
+    ) -> None:
+        chosen = Role(role)
+        _refuse(chosen, workers, web_port)
+        # The servers inherit it.
+        descriptors.raise_limit()
+        plan = _plan(chosen, host, port, web_port, workers, beat=not no_beat)
         try:
-            with claim(settings.DATA_DIR, public_url):
+            with claim(settings.DATA_DIR, chosen, gateway_url=plan.gateway_url, public_url=plan.public_url):
                 try:
                     prepared = prepare()
                 except OperationalError as error:
                     raise CommandError(f"The database does not answer: {str(error).strip()}", returncode=2) from None
                 for message in run_checks(tags=["comptroller"]):
                     self.stderr.write(f"{message.msg} {message.hint or ''}".rstrip())
+                for sentence in when_apart(chosen, separate_web=web_port is not None):
+                    self.stderr.write(sentence)
                 connections.close_all()
-                code = asyncio.run(_run(self, listener, workers, public_url, prepared))
+                code = asyncio.run(run(plan, prepared, self._tell))
         except AlreadyRunning as error:
             raise CommandError(str(error), returncode=2) from None
         sys.exit(code)
 
+    def _tell(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
 
-async def _run(command: Command, listener: socket.socket, workers: int, public_url: str, prepared: Prepared) -> int:
-    """Supervise until a signal. The exit code: 0 after an orderly stop, 1 where the server never answered."""
-    supervisor = Supervisor()
-    stop = asyncio.Event()
 
-    def on_signal() -> None:
-        if stop.is_set():
-            supervisor.hasten()
-        else:
-            supervisor.say("up", "stopping: running requests may end first; Ctrl-C again to hasten")
-            stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, on_signal)
-
-    front, background = await asyncio.to_thread(parts.of_installation, listener, workers, public_url)
-    for part in front:
-        supervisor.start(part)
-    ready = asyncio.create_task(parts.answers(listener))
-    hopeless = asyncio.create_task(_never_answers(supervisor, front[0].name))
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({ready, hopeless, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    answered, gave_up = ready.done(), hopeless.done()
-    ready.cancel()
-    hopeless.cancel()
-    if answered:
-        for part in background:
-            supervisor.start(part)
-        lines = await asyncio.to_thread(
-            welcome_lines, prepared, public_url, time.time() - psutil.Process().create_time()
-        )
+def _plan(role: Role, host: str, port: int, web_port: int | None, workers: int, *, beat: bool) -> Plan:
+    """The listening sockets and the two addresses. Roles that share a data folder find each other's in its locks."""
+    listener = _listen(host, port, "--port") if role.serves_http else None
+    web_listener = _listen(host, web_port, "--web-port") if web_port is not None else None
+    given = settings.COMPTROLLER
+    public_url, gateway_url = given["COMPTROLLER_PUBLIC_URL"], given["COMPTROLLER_GATEWAY_URL"]
+    own = _local_url(listener) if listener is not None else ""
+    if web_listener is not None:
+        gateway_url = gateway_url or public_url or own
+        public_url = public_url or _local_url(web_listener)
+    elif role is Role.ALL:
+        public_url = public_url or own
+    elif role is Role.GATEWAY:
+        gateway_url = gateway_url or public_url or own
+        public_url = public_url or running_url(settings.DATA_DIR, Role.WEB) or own
     else:
-        # Their only chance to be seen.
-        lines = secrets_lines(prepared, public_url)
-    with suppress(BrokenPipeError):
-        command.stdout.write("\n".join(lines))
-        command.stdout.flush()
-    if answered:
-        await stopped
-    stopped.cancel()
-    # New connections are refused from here on; those that the server has may end.
-    listener.close()
-    await supervisor.stop()
-    return 1 if gave_up else 0
+        public_url = public_url or own or running_url(settings.DATA_DIR, Role.WEB) or settings.PUBLIC_URL
+        gateway_url = gateway_url or given["COMPTROLLER_PUBLIC_URL"] or running_url(settings.DATA_DIR) or public_url
+    return Plan(
+        role=role,
+        public_url=public_url,
+        gateway_url=gateway_url or public_url,
+        listener=listener,
+        workers=workers,
+        web_listener=web_listener,
+        beat=beat,
+    )
 
 
-async def _never_answers(supervisor: Supervisor, server: str) -> None:
-    """Returns once the server ended so often that there is no hope."""
-    while supervisor.failures(server) < MAX_FAILED_STARTS:
-        await supervisor.ended(server)
-    supervisor.say("up", f"the server ended {MAX_FAILED_STARTS} times before it answered; its last lines say why")
-
-
-def _refuse_workers(workers: int) -> None:
+def _refuse(role: Role, workers: int, web_port: int | None) -> None:
     if not 1 <= workers <= 64:
         raise CommandError(f"--workers must lie between 1 and 64, not {workers}.", returncode=2)
-    if workers > 1 and not settings.COMPTROLLER["REDIS_URL"]:
+    if role is Role.WORKER and workers > 1:
+        raise CommandError("--workers counts server processes: --role worker has none.", returncode=2)
+    if web_port is not None and role is not Role.ALL:
+        raise CommandError(f"--web-port is for --role all: --role {role} has one port, --port.", returncode=2)
+    if workers > 1 and role.serves_people and web_port is None and not settings.COMPTROLLER["REDIS_URL"]:
         raise CommandError(
             f"--workers {workers} needs REDIS_URL: without it the live log is kept in one process's memory, and a "
             "page would show only the requests of the process that happens to serve it.",
@@ -124,12 +134,12 @@ def _refuse_workers(workers: int) -> None:
         )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """The listening socket. `up` holds it, so that connections wait, and are not refused, while a server restarts."""
+def _listen(host: str, port: int, option: str) -> socket.socket:
+    """A listening socket. `up` holds it, so that connections wait, and are not refused, while a server restarts."""
     try:
         return serve.listen(host, port)
     except OverflowError:
-        raise CommandError(f"--port must lie between 0 and 65535, not {port}.", returncode=2) from None
+        raise CommandError(f"{option} must lie between 0 and 65535, not {port}.", returncode=2) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             sentence = (
