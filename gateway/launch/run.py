@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import psutil
 from django.conf import settings
@@ -94,14 +95,15 @@ async def _first_answer(supervisor: Supervisor, plan: Plan, planned: Parts, stop
     listeners = [listener for listener in (plan.listener, plan.web_listener) if listener is not None]
     if not listeners:
         return not stop.is_set(), False
-    ready = asyncio.gather(*(parts.answers(listener) for listener in listeners))
+    ready: asyncio.Future[list[None]] = asyncio.gather(*(parts.answers(listener) for listener in listeners))
     hopeless = asyncio.create_task(_never_answers(supervisor, planned.servers[0].name))
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({ready, hopeless, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {ready, hopeless, stopped}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     found = ready.done(), hopeless.done()
-    for waiting in (ready, hopeless, stopped):
-        waiting.cancel()
-    await asyncio.gather(ready, hopeless, stopped, return_exceptions=True)
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
     return found
 
 
