@@ -24,7 +24,7 @@ from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, Upst
 from gateway.wire import sse
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
-from gateway.wire.usage import Meter, Metered
+from gateway.wire.usage import Meter, Metered, metered_whole
 from gateway.worst import prompt_estimate
 from observability.spool import Admitted
 
@@ -222,16 +222,14 @@ async def _relay_whole(exchange: Exchange, attempt: Attempt, response: UpstreamR
     try:
         body = await response.read_all(MAX_ANSWER_BYTES)
     except UpstreamError as error:
-        attempt.metered = Meter(stream=False).finish()
+        attempt.metered = Metered()
         _ended(exchange, attempt, str(error))
         raise errors.provider_failed(
             f"The provider {name} failed: {error}. The request may have been charged."
         ) from None
     _ended(exchange, attempt)
     if exchange.billable:
-        meter = Meter(stream=False)
-        meter.feed(body)
-        attempt.metered = meter.finish()
+        attempt.metered = metered_whole(body)
         if not attempt.metered.complete:
             attempt.error = "answered something that is not a message"
             raise errors.provider_failed(f"The provider {name} answered something that is not a message.")

@@ -73,6 +73,8 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
         exchange.answer(answer)
     finally:
         settle.finish(exchange, "error", exchange.answered_status)
+        # The connection keeps its line until the next request: not this one's body with it.
+        exchange.line.on_gone = None
 
 
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:

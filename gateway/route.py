@@ -20,6 +20,12 @@ log = logging.getLogger(__name__)
 
 async def route(exchange: Exchange, grant: Grant, model: str) -> None:
     """Set the targets. The first usable provider whose own allowances have room is held; the others follow it."""
+    only = exchange.candidates[0] if len(exchange.candidates) == 1 else None
+    if only is not None and not only.allowances:
+        question = ("targets", only.provider_id, only.id)
+        exchange.targets = exchange.snapshot.remembered(question, lambda: _fixed(exchange, only))
+        if exchange.targets:
+            return
     refusal: Exhausted | None = None
     targets: list[Target] = []
     seed = exchange.record.session_id or exchange.record.id
@@ -48,6 +54,13 @@ async def route(exchange: Exchange, grant: Grant, model: str) -> None:
         names = ", ".join(exchange.snapshot.providers[access.provider_id].name for access in exchange.candidates)
         raise errors.provider_failed(f"No credential for {names} can be used. The platform team has to enter one.")
     exchange.targets = targets
+
+
+def _fixed(exchange: Exchange, access: Access) -> tuple[Target, ...]:
+    """The one target of a provider with one credential; empty where there is something to choose."""
+    provider = exchange.snapshot.providers[access.provider_id]
+    credentials = _credentials(provider, "")
+    return (Target(provider, credentials[0], access),) if len(credentials) == 1 else ()
 
 
 def _ordered(exchange: Exchange, seed: str) -> list[Access]:

@@ -6,13 +6,14 @@ Everything here is the client's word: it labels a request, it never grants anyth
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from gateway.wire.headers import Headers
-from gateway.wire.peek import Peek, UserId
+from gateway.wire.peek import Peek
 from gateway.wire.text import clean
 
 MAX_TAGS: Final = 20
@@ -20,6 +21,7 @@ MAX_TAG_CHARACTERS: Final = 64
 MAX_DIRECTORY_CHARACTERS: Final = 300
 
 _MAX_TAGS_HEADER: Final = 4_096
+_MAX_REMEMBERED_BYTES: Final = 1_024
 _MAX_SEARCHED: Final = 1 << 20
 """Bytes of system text that are searched in one request; Claude Code sends 10 to 60 KB."""
 
@@ -51,45 +53,77 @@ class Attribution(msgspec.Struct, frozen=True):
 
 def attribute(headers: Headers, body: bytes, peek: Peek | None) -> Attribution:
     """Read the labels; `peek` is None where the body could not be read."""
-    user_id = peek.user_id if peek else UserId()
-    system = [bytes(raw) for raw in peek.system] if peek and body else []
-    client, entrypoint = _agent(headers.get(b"user-agent") or "")
-    if not (client.startswith("claude-cli/") and entrypoint) and system:
+    told = headers.values(_LABELS)
+    short = sum([len(value) for value in told if value is not None]) <= _MAX_REMEMBERED_BYTES
+    found = _known_labels(told) if short else _labels(told)
+    if peek is None:
+        return found
+    user_id = peek.user_id
+    system = [bytes(raw) for raw in peek.system] if body else ()
+    client, entrypoint = found.client, found.entrypoint
+    if system and not (client.startswith("claude-cli/") and entrypoint):
         client, entrypoint = _billed(client, entrypoint, system[0])
     return Attribution(
-        session_id=_header(headers, b"x-claude-code-session-id", 64) or user_id.session_id,
-        device_id=user_id.device_id,
-        agent_id=_header(headers, b"x-claude-code-agent-id", 64),
-        parent_agent_id=_header(headers, b"x-claude-code-parent-agent-id", 64),
-        prompt_id=_header(headers, b"x-claude-code-prompt-id", 64),
-        request_class=_header(headers, b"x-claude-code-request-class", 32),
-        client=client,
-        entrypoint=entrypoint,
-        working_directory=_directory(system),
-        project=_header(headers, b"x-comptroller-project", 120) or user_id.extra.get("project", ""),
-        tags=_tags(headers),
+        found.session_id or user_id.session_id,
+        user_id.device_id,
+        found.agent_id,
+        found.parent_agent_id,
+        found.prompt_id,
+        found.request_class,
+        client,
+        entrypoint,
+        _directory(system) if system else "",
+        found.project or user_id.extra.get("project", ""),
+        found.tags,
     )
 
 
-def _header(headers: Headers, name: bytes, limit: int) -> str:
-    if name not in headers:
-        return ""
-    return clean(_utf8(headers.get(name)), limit)
+_LABELS: Final = (
+    b"x-claude-code-session-id",
+    b"x-claude-code-agent-id",
+    b"x-claude-code-parent-agent-id",
+    b"x-claude-code-prompt-id",
+    b"x-claude-code-request-class",
+    b"user-agent",
+    b"x-comptroller-project",
+    b"x-comptroller-tags",
+)
 
 
-def _utf8(value: str | None) -> str:
+def _labels(told: tuple[bytes | None, ...]) -> Attribution:
+    """What the headers of `_LABELS` say."""
+    texts = [_utf8(value.decode("latin-1").strip()) if value else "" for value in told]
+    session, agent, parent, prompt, request_class, user_agent, project, tags = texts
+    client, entrypoint = _agent(user_agent)
+    return Attribution(
+        session_id=clean(session, 64),
+        agent_id=clean(agent, 64),
+        parent_agent_id=clean(parent, 64),
+        prompt_id=clean(prompt, 64),
+        request_class=clean(request_class, 32),
+        client=client,
+        entrypoint=entrypoint,
+        project=clean(project, 120),
+        tags=_tags(tags),
+    )
+
+
+_known_labels = lru_cache(maxsize=4096)(_labels)
+"""Every request of a session comes with the same ones."""
+
+
+def _utf8(value: str) -> str:
     """Header values are latin-1 by the letter and UTF-8 in practice."""
-    if not value or value.isascii():
-        return value or ""
+    if value.isascii():
+        return value
     try:
         return value.encode("latin-1").decode()
     except UnicodeError:
         return value
 
 
-@lru_cache(maxsize=1024)
 def _agent(user_agent: str) -> tuple[str, str]:
-    """(client, entry point) from the `User-Agent`; an organisation has a few dozen of them."""
+    """(client, entry point) from the `User-Agent`."""
     product = _PRODUCT.match(user_agent)
     client = product[1] if product else clean(user_agent, 120)
     details = (product[2] or "").split(",") if product else []
@@ -108,7 +142,7 @@ def _billed(client: str, entrypoint: str, system: bytes) -> tuple[str, str]:
     return client, entrypoint
 
 
-def _directory(system: list[bytes]) -> str:
+def _directory(system: Sequence[bytes]) -> str:
     """The working directory: newer clients tell it in a system message, older ones in a system block.
 
     The last text that tells it counts: a session that changes its directory tells again. Only system texts are
@@ -134,13 +168,10 @@ def _path(escaped: bytes) -> str:
     return path if len(path) <= MAX_DIRECTORY_CHARACTERS else "…" + path[1 - MAX_DIRECTORY_CHARACTERS :]
 
 
-def _tags(headers: Headers) -> dict[str, str]:
+def _tags(value: str) -> dict[str, str]:
     """`k=v,k2=v2`; a piece without a name or a value is ignored, and so is what goes beyond the bounds."""
-    if b"x-comptroller-tags" not in headers:
-        return {}
-    value = _utf8(headers.get(b"x-comptroller-tags"))[:_MAX_TAGS_HEADER]
     tags: dict[str, str] = {}
-    for piece in value.split(",") if value else ():
+    for piece in value[:_MAX_TAGS_HEADER].split(",") if value else ():
         name, _, text = piece.partition("=")
         name, text = clean(name.strip(), MAX_TAG_CHARACTERS), clean(text.strip(), MAX_TAG_CHARACTERS)
         if name and text and (name in tags or len(tags) < MAX_TAGS):

@@ -73,6 +73,10 @@ class Headers:
         """Bytes of all names and values."""
         return sum([len(name) + len(value) for name, value in self.raw])
 
+    def values(self, names: Iterable[bytes]) -> tuple[bytes | None, ...]:
+        """The first value of each name, as it came."""
+        return tuple(map(self._first.get, names))
+
     def get(self, name: bytes) -> str | None:
         """The first value, without the white space around it; None where the header is absent."""
         value = self._first.get(name)

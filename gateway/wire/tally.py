@@ -7,7 +7,7 @@ writes by lifetime, tier, geography, speed) is kept from there.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -34,6 +34,59 @@ class Reported(msgspec.Struct):
     inference_geo: Any = None
     speed: Any = None
     iterations: Any = None
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, lt=_MOST_TOKENS)]
+
+
+class _Split(msgspec.Struct):
+    ephemeral_5m_input_tokens: Count = 0
+    ephemeral_1h_input_tokens: Count = 0
+
+
+class _Thinking(msgspec.Struct):
+    thinking_tokens: Count = 0
+
+
+class _Searches(msgspec.Struct):
+    web_search_requests: Count = 0
+
+
+class Plain(msgspec.Struct):
+    """A `usage` object of the usual shape, checked while it is decoded; another one is read as `Reported`."""
+
+    input_tokens: Count
+    output_tokens: Count
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: _Split | None = None
+    output_tokens_details: _Thinking | None = None
+    server_tool_use: _Searches | None = None
+    service_tier: str | None = None
+    inference_geo: str | None = None
+    speed: str | None = None
+    iterations: None = None
+
+    def usage(self) -> Usage:
+        """The same as a `Tally` that absorbed it."""
+        split = self.cache_creation
+        write_5m, write_1h = _split(
+            self.cache_creation_input_tokens or 0,
+            split.ephemeral_5m_input_tokens if split else 0,
+            split.ephemeral_1h_input_tokens if split else 0,
+        )
+        return Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            thinking_tokens=self.output_tokens_details.thinking_tokens if self.output_tokens_details else 0,
+            cache_read_tokens=self.cache_read_input_tokens or 0,
+            cache_write_5m_tokens=write_5m,
+            cache_write_1h_tokens=write_1h,
+            web_searches=self.server_tool_use.web_search_requests if self.server_tool_use else 0,
+            speed=clean(self.speed, 16) if self.speed else "",
+            inference_geo=clean(self.inference_geo, 32) if self.inference_geo else "",
+            service_tier=clean(self.service_tier, 16) if self.service_tier else "",
+        )
 
 
 class Tally:

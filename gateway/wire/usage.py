@@ -9,13 +9,13 @@ burst.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from gateway.wire.edits import EDIT_TOOLS, MAX_INPUT_BYTES, changed_lines
 from gateway.wire.sse import Event, Splitter, parse
-from gateway.wire.tally import Reported, Tally
+from gateway.wire.tally import Plain, Reported, Tally
 from gateway.wire.text import clean
 from governance.domain.usage import Usage
 
@@ -135,51 +135,25 @@ class Meter:
     `first_content` and `complete` can be read at any moment.
     """
 
-    __slots__ = (
-        "_between",
-        "_body",
-        "_delta_bytes",
-        "_deltas",
-        "_drafts",
-        "_drafts_left",
-        "_error_message",
-        "_error_type",
-        "_lines_added",
-        "_lines_removed",
-        "_message_id",
-        "_model",
-        "_output_final",
-        "_splitter",
-        "_stop_reason",
-        "_stream",
-        "_tally",
-        "_tool_calls",
-        "complete",
-        "first_content",
-    )
+    first_content = False
+    """Whether a byte of content has passed: the moment of the first token, and the end of failover."""
+    complete = False
+    # Of the class, until the first event that tells otherwise: most of them never come.
+    _between = False
+    _deltas = _delta_bytes = _lines_added = _lines_removed = 0
+    _output_final = False
+    _model = _message_id = _stop_reason = _error_type = _error_message = ""
 
     def __init__(self, stream: bool) -> None:
-        self.first_content = False
-        """Whether a byte of content has passed: the moment of the first token, and the end of failover."""
-        self.complete = False
         self._stream = stream
-        self._splitter = Splitter()
-        self._body: bytearray | None = bytearray()
         self._tally = Tally()
+        self._tool_calls: dict[str, int] = {}
         self._drafts: dict[int, tuple[str, list[str]]] = {}
         self._drafts_left = MAX_INPUT_BYTES
-        self._tool_calls: dict[str, int] = {}
-        self._deltas = 0
-        self._delta_bytes = 0
-        self._between = False
-        self._lines_added = 0
-        self._lines_removed = 0
-        self._output_final = False
-        self._model = ""
-        self._message_id = ""
-        self._stop_reason = ""
-        self._error_type = ""
-        self._error_message = ""
+        if stream:
+            self._splitter = Splitter()
+        else:
+            self._body: bytearray | None = bytearray()
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes of the body."""
@@ -341,6 +315,44 @@ class Meter:
         for block in message.content or ():
             self._saw_block(block)
         self.complete = self._output_final = message.type == "message"
+
+
+class _PlainMessage(msgspec.Struct):
+    """A whole answer of the usual shape: text alone, and counts that are counts."""
+
+    type: Literal["message"]
+    usage: Plain
+    content: list[_Block]
+    id: str = ""
+    model: str = ""
+    stop_reason: str | None = None
+    error: None = None
+
+
+_plain_message = msgspec.json.Decoder(_PlainMessage).decode
+
+
+def metered_whole(body: bytes) -> Metered:
+    """What a `Meter` makes of an answer that is there as a whole; the usual one in a third of the time."""
+    try:
+        if len(body) <= MAX_JSON_BYTES:
+            message = _plain_message(body)
+            if all(block.type == "text" for block in message.content):
+                return Metered(
+                    usage=message.usage.usage(),
+                    model=clean(message.model, 200),
+                    message_id=clean(message.id, 128),
+                    stop_reason=clean(message.stop_reason, 32),
+                    has_content=any(block.text for block in message.content),
+                    complete=True,
+                    output_final=True,
+                    content_bytes=len(body),
+                )
+    except _UNREADABLE:
+        pass
+    meter = Meter(stream=False)
+    meter.feed(body)
+    return meter.finish()
 
 
 def _name(event: Event) -> bytes:

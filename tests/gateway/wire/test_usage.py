@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire import usage as usage_module
-from gateway.wire.usage import Meter, Metered
+from gateway.wire.usage import Meter, Metered, metered_whole
 from governance.domain.usage import Usage
 from tests.gateway.wire import golden
 from tests.gateway.wire.golden import meter, without_bytes
@@ -350,3 +350,61 @@ def test_names_are_bounded_and_clean() -> None:
     calls = meter(*chunks).tool_calls
     assert len(calls) == 128
     assert all(len(name) <= 64 and "\0" not in name for name in calls)
+
+
+counts = st.one_of(st.integers(0, 10**7), st.sampled_from([None, -1, 2.0, "7", True, 1 << 41]))
+usage_objects = st.fixed_dictionaries(
+    {"input_tokens": counts, "output_tokens": counts},
+    optional={
+        "cache_read_input_tokens": counts,
+        "cache_creation_input_tokens": counts,
+        "cache_creation": st.fixed_dictionaries(
+            {}, optional={"ephemeral_5m_input_tokens": counts, "ephemeral_1h_input_tokens": counts}
+        ),
+        "output_tokens_details": st.fixed_dictionaries({}, optional={"thinking_tokens": counts}),
+        "server_tool_use": st.fixed_dictionaries({}, optional={"web_search_requests": counts}),
+        "service_tier": st.sampled_from([None, "standard", "batch", 3]),
+        "speed": st.sampled_from([None, "fast"]),
+        "inference_geo": st.sampled_from([None, "us", ""]),
+        "iterations": st.sampled_from([None, [], [{"type": "message", "input_tokens": 1, "output_tokens": 1}]]),
+        "novelty": st.just({"a": 1}),
+    },
+)
+blocks = st.sampled_from(
+    [
+        {"type": "text", "text": "hi"},
+        {"type": "text", "text": ""},
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "tool_use", "name": "Write", "input": {"file_path": "a", "content": "one\ntwo\n"}},
+        {"type": "novelty"},
+        "no block",
+    ]
+)
+answers = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["message", "error", None]),
+        "usage": usage_objects,
+        "content": st.lists(blocks, max_size=3),
+    },
+    optional={
+        "id": st.sampled_from(["msg_1", None]),
+        "model": st.sampled_from(["claude-opus-5-5", 7]),
+        "stop_reason": st.sampled_from(["end_turn", "refusal", None]),
+        "error": st.sampled_from([None, {"type": "overloaded_error", "message": "no"}]),
+    },
+)
+
+
+@given(answer=answers)
+def test_a_whole_answer_is_metered_as_in_pieces(answer: dict[str, Any]) -> None:
+    body = json.dumps(answer).encode()
+    meter = Meter(stream=False)
+    meter.feed(body[:10])
+    meter.feed(body[10:])
+    assert metered_whole(body) == meter.finish()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"type":"message"', b"\xff", b'"text"'])
+def test_what_is_no_message_is_metered_as_unknown(body: bytes) -> None:
+    assert metered_whole(body).usage is None
+    assert not metered_whole(body).complete
