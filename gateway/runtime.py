@@ -174,6 +174,9 @@ class Gateway:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            metrics.set_running(
+                tasks=len(asyncio.all_tasks()), holds=self.book.open_holds, outstanding=self.spool.outstanding
+            )
             await self._follow_once()
 
     async def _follow_once(self) -> None:
