@@ -28,14 +28,18 @@ class Answer:
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """(event, decoded data); raises where an event is not whole."""
+        """(event, decoded data) as Anthropic's own client reads them: the last name counts, a ping's data does not.
+
+        Raises where an event is not whole.
+        """
         blocks = self.body.decode().split("\n\n")
         assert blocks.pop() == "", f"the stream ends inside an event: {blocks[-1:]}"
         found = []
         for block in blocks:
             fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
             if "data" in fields:
-                found.append((fields.get("event", ""), json.loads(fields["data"])))
+                name = fields.get("event", "")
+                found.append((name, None if name == "ping" else json.loads(fields["data"])))
         return found
 
 

@@ -25,7 +25,10 @@ READ_TIMEOUT = 2
 INPUT_COST = INPUT_TOKENS * 4_000
 EXACT_COST = INPUT_COST + OUTPUT_TOKENS * 20_000
 """Nano-dollars, at opus 5.5's $4 and $20 per million tokens."""
-LIMITS = {"budgets": [{"limit_usd": 10_000, "period": "month", "enforcement": "hard"}], "rate_limits": [{"concurrent": 50}]}
+LIMITS = {
+    "budgets": [{"limit_usd": 10_000, "period": "month", "enforcement": "hard"}],
+    "rate_limits": [{"concurrent": 50}],
+}
 
 
 @dataclass
@@ -189,7 +192,7 @@ def _check_row(site: Site, fault: Fault, row: dict[str, Any], *, last: bool) -> 
                 assert INPUT_COST < cost < EXACT_COST, row
                 assert quality == "estimated"
             case "prompt":
-                assert 0 < cost, row
+                assert cost > 0, row
                 assert quality == "estimated"
                 assert cost < INPUT_COST or fault.size, row
             case "exact+prompt":

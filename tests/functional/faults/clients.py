@@ -23,9 +23,7 @@ class Call:
     noticed: Callable[[], None]
 
     def bytes(self, *headers: str) -> bytes:
-        return request(
-            self.secret, stream=self.stream, size=self.size, tags=self.tags, headers=headers
-        )
+        return request(self.secret, stream=self.stream, size=self.size, tags=self.tags, headers=headers)
 
     def connect(self, *, receive_buffer: int = 0) -> WireClient:
         return WireClient(self.port, receive_buffer=receive_buffer)

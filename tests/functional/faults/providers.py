@@ -10,6 +10,7 @@ from tests.fakes.wire_provider import (
     EVENTS,
     LAST_CHUNK,
     MESSAGE,
+    PATIENCE_SECONDS,
     PING,
     START,
     STOP,
@@ -92,7 +93,7 @@ async def never_answers(wire: Wire) -> None:
 
 async def never_reads(wire: Wire) -> None:
     wire.stop_reading()
-    await wire.pause(4)
+    await wire.pause(PATIENCE_SECONDS)
 
 
 async def answers_first(wire: Wire) -> None:
@@ -186,6 +187,7 @@ async def bad_chunk(wire: Wire) -> None:
     await wire.request()
     await wire.send(head())
     await _stream(wire, *BEGUN)
+    await wire.pause(0.05)
     await wire.send(b"this is no size\r\n")
     await wire.silence()
 
@@ -212,7 +214,9 @@ async def squeezed_and_broken(wire: Wire) -> None:
 async def more_than_the_end(wire: Wire) -> None:
     """A whole answer, and bytes behind it that belong to no request."""
     await wire.request()
-    await wire.send(head(), *(chunk(each) for each in EVENTS), LAST_CHUNK, b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad")
+    await wire.send(
+        head(), *(chunk(each) for each in EVENTS), LAST_CHUNK, b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nbad"
+    )
     await wire.silence()
 
 
@@ -224,7 +228,9 @@ async def shorter_than_told(wire: Wire) -> None:
 
 async def longer_than_told(wire: Wire) -> None:
     await wire.request()
-    await wire.send(head(kind="application/json", length=len(MESSAGE) - 10), MESSAGE)
+    await wire.send(head(kind="application/json", length=len(MESSAGE) - 10), MESSAGE[:-10])
+    await wire.pause(0.05)
+    await wire.send(MESSAGE[-10:])
     await wire.silence()
 
 

@@ -9,11 +9,13 @@ those of `wire_provider`); `input` its exact input and the output that had come,
 prompt alone; `none` nothing, and no ledger entry. `exact+prompt`: a try that timed out is charged too.
 """
 
+# ruff: noqa: E501  (a row is one line)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tests.fakes.wire_provider import BLOCK, BLOCK_STOP, EVENTS, START, STOP, USED, WORDS, Script
+from tests.fakes.wire_provider import BLOCK, BLOCK_STOP, EVENTS, START, WORDS, Script
 from tests.functional.faults import clients as c
 from tests.functional.faults import providers as p
 from tests.functional.faults.clients import Client
@@ -79,7 +81,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("provider", "resets after the request", p.resets_after_the_body, "503 api_error", "error", "none", 3),
     Fault("provider", "never answers", p.never_answers, "503 api_error", "error", "prompt"),
     Fault("provider", "never answers a message", p.never_answers, "503 api_error", "error", "prompt", stream=False),
-    Fault("provider", "never reads", p.never_reads, "503 api_error", "error", "prompt", size=LARGE),
+    Fault("provider", "never reads", p.never_reads, "503 api_error", "error", "none", size=LARGE),
     Fault("provider", "closes the kept connection under the next request", p.closes_under_the_next_request, "200 message_stop", "success", "exact", 2, client=c.twice, rows=2),
     Fault("provider", "refuses a large body before it is read", p.refuses_before_reading, "413 request_too_large", "error", "none", size=LARGE),
     # --- the provider, with an error status -------------------------------------------------------------------
@@ -96,7 +98,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("provider", "says 302", p.says("302 Found", "", "location: http://127.0.0.1:9/"), "503 api_error", "error", "none"),
     # --- the provider, inside the answer's head ---------------------------------------------------------------
     Fault("provider", "answers garbage", p.garbage, "503 api_error", "error", "none"),
-    Fault("provider", "resets after the status line", p.resets_after_the_status_line, "503 api_error", "error", "none", 3),
+    Fault("provider", "resets after the status line", p.resets_after_the_status_line, "503 api_error", "error", "none"),
     Fault("provider", "resets after the headers", p.resets_after_the_headers, "503 api_error", "error", "prompt"),
     Fault("provider", "ends after the headers", p.closes_after_the_headers, "503 api_error", "error", "prompt"),
     Fault("provider", "sends a header of 1 MB", p.huge_header, "503 api_error", "error", "none"),
@@ -168,5 +170,21 @@ def markdown() -> str:
         kind = "" if fault.stream else " (no stream)"
         row = f"{fault.row} × {fault.rows}" if fault.rows > 1 else fault.row or "none"
         sees = f"`{fault.sees}`" if fault.sees != "-" else "-"
-        lines.append(f"| {fault.who} | {fault.when}{kind} | {sees} | {row} | {fault.cost} | {fault.tries if fault.row else 0} |")
+        lines.append(
+            f"| {fault.who} | {fault.when}{kind} | {sees} | {row} | {fault.cost} | {fault.tries if fault.row else 0} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def write(document: Path) -> None:
+    """Put the table into its place in the document."""
+    text = document.read_text(encoding="utf-8")
+    before, begin, rest = text.partition("<!-- matrix -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not (begin and end):
+        raise SystemExit(f"{document} has no place for the table.")
+    document.write_text(before + begin + markdown() + end + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).resolve().parents[3] / "docs" / "faults.md")
