@@ -1,4 +1,4 @@
-"""A client on a bare socket: sends exactly these bytes, reads as slowly as it likes, and leaves when and how it likes."""
+"""A client on a bare socket: sends exactly these bytes, reads as slowly as it likes, and leaves when it likes."""
 
 from __future__ import annotations
 
