@@ -314,7 +314,7 @@ def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken
         exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
         settle.finish(exchange, "error", 200)
         if not pinger.at_boundary:
-            exchange.write(b"\n\n")
+            exchange.write(sse.BROKEN_OFF)
         exchange.answer(answer)
 
 

@@ -99,8 +99,8 @@ def half_closes(call: Call) -> Answer:
     """Closes its sending side after the request: to us that is a client that left."""
     with call.connect() as client:
         client.send(call.bytes())
-        client.half_close()
         call.provider_waits()
+        client.half_close()
         call.noticed()
         call.line.open_gate()
         return client.read()

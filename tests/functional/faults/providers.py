@@ -96,10 +96,17 @@ async def never_reads(wire: Wire) -> None:
     await wire.pause(PATIENCE_SECONDS)
 
 
-async def answers_first(wire: Wire) -> None:
-    """Sends its whole answer before it has read a byte of the request."""
+async def answers_unasked(wire: Wire) -> None:
+    """Sends an answer before it has read a byte of a request."""
     await wire.send(head(), *(chunk(each) for each in EVENTS), LAST_CHUNK)
     await wire.request()
+
+
+async def answers_after_the_head(wire: Wire) -> None:
+    """Sends its whole answer before it has read the request's body."""
+    length = int((await wire.head())["content-length"])
+    await wire.send(head(), *(chunk(each) for each in EVENTS), LAST_CHUNK)
+    await wire.reader.readexactly(length)
 
 
 async def refuses_before_reading(wire: Wire) -> None:
