@@ -57,6 +57,11 @@ SPOOL_OUTSTANDING = Gauge(
     "Requests noted in the spool that are not in the database yet: running ones, and finished ones that wait for it.",
     multiprocess_mode="livesum",
 )
+ABANDONED = Gauge(
+    "comptroller_abandoned_requests",
+    "Requests whose client has left and whose provider is read on for what it charges.",
+    multiprocess_mode="livesum",
+)
 PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["provider"], multiprocess_mode="livemin")
 CREDENTIALS_REJECTED = Counter(
     "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
@@ -112,11 +117,12 @@ def stream_ended() -> None:
     ACTIVE_STREAMS.dec()
 
 
-def set_running(*, tasks: int, holds: int, outstanding: int) -> None:
+def set_running(*, tasks: int, holds: int, outstanding: int, abandoned: int) -> None:
     """What this process has under way at this moment."""
     LOOP_TASKS.set(tasks)
     OPEN_HOLDS.set(holds)
     SPOOL_OUTSTANDING.set(outstanding)
+    ABANDONED.set(abandoned)
 
 
 def credential_rejected(provider: str) -> None:

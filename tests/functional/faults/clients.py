@@ -74,6 +74,14 @@ def slowly(call: Call) -> Answer:
         return client.read(step=4096, pause=0.002)
 
 
+def pipelined_slowly(call: Call) -> Answer:
+    """Two requests at once, and their answers taken more slowly than they come."""
+    with call.connect(receive_buffer=4096) as client:
+        client.send(call.bytes() * 2)
+        assert client.read(step=4096, pause=0.001).whole
+        return client.read(step=4096, pause=0.001)
+
+
 def expects_continue(call: Call) -> Answer:
     """Sends its body only after `100 Continue`."""
     with call.connect() as client:
@@ -131,6 +139,9 @@ def leaves(where: str, how: str) -> Client:
                 assert wire.head().status == 200
             case "inside the stream":
                 wire.send(whole)
+                wire.until(b"one ")
+            case "with another request behind":
+                wire.send(whole * 2)
                 wire.until(b"one ")
             case "at the last byte":
                 wire.send(whole)

@@ -71,6 +71,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("nobody", "two pipelined requests", p.good, "200 message_stop", "success", "exact", client=c.pipelined, rows=2),
     Fault("nobody", "the body waits for 100 Continue", p.good, "200 message_stop", "success", "exact", client=c.expects_continue),
     Fault("nobody", "the client reads slowly", p.wide, "200 message_stop", "success", "exact", client=c.slowly),
+    Fault("nobody", "two pipelined requests, read slowly", p.wide, "200 message_stop", "success", "exact", client=c.pipelined_slowly, rows=2),
     # --- the provider, before an answer -----------------------------------------------------------------------
     Fault("provider", "refuses the connection", p.refuses, "503 api_error", "error", "none", 3, headers=NO_RETRY),
     Fault("provider", "closes at once", p.closes_at_once, "503 api_error", "error", "none", 3, headers=NO_RETRY),
@@ -143,6 +144,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("client", "leaves after the headers", p.gate_after(START), "-", "cancelled", "exact", client=_left("after the headers", "fin")),
     Fault("client", "leaves inside the stream", p.gate_after(*p.BEGUN), "-", "cancelled", "exact", client=_left("inside the stream", "fin")),
     Fault("client", "resets inside the stream", p.gate_after(*p.BEGUN), "-", "cancelled", "exact", client=_left("inside the stream", "rst")),
+    Fault("client", "leaves inside the stream with a pipelined request behind", p.gate_after(*p.BEGUN), "-", "cancelled", "exact", client=_left("with another request behind", "rst")),
     Fault("client", "leaves at the last byte", p.good, "-", "success", "exact", client=_left("at the last byte", "fin")),
     Fault("client", "resets at the last byte", p.good, "-", "success", "exact", client=_left("at the last byte", "rst")),
     Fault("client", "leaves before a message", p.gate_before_a_message, "-", "cancelled", "exact", client=_left("before the answer", "fin"), stream=False),
