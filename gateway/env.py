@@ -284,6 +284,28 @@ REFERENCE: tuple[Setting, ...] = (
         default_text="600",
     ),
     Setting(
+        "COMPTROLLER_ABANDONED_REQUESTS",
+        integer(0, 1_000_000),
+        200,
+        "Requests of clients that left whose provider is read to the end at once, so that its charge is exact; "
+        "the charge of more is estimated.",
+        default_text="200",
+    ),
+    Setting(
+        "COMPTROLLER_ABANDONED_SECONDS",
+        integer(1, 3600),
+        300,
+        "Seconds that the provider of such a request is read at most.",
+        default_text="300",
+    ),
+    Setting(
+        "COMPTROLLER_STALL_SECONDS",
+        integer(1, 86_400),
+        300,
+        "Seconds without taking a byte of a stream that waits after which a client counts as gone.",
+        default_text="300",
+    ),
+    Setting(
         "COMPTROLLER_DRAIN_SECONDS",
         integer(0, 3600),
         30,

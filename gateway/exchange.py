@@ -138,9 +138,9 @@ class Exchange(msgspec.Struct):
             self.end(sse.encode("error", body))
 
     def cut(self, answer: Answer) -> None:
-        """End in the middle: what was written last may have stopped inside an event, which the empty line ends."""
+        """End in the middle: what was written last may have stopped inside an event."""
         if self.answered_status is not None:
-            self.write(b"\n\n")
+            self.write(sse.BROKEN_OFF)
         self.answer(answer)
 
     def leave(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
@@ -52,6 +53,9 @@ async def forward(exchange: Exchange) -> None:
     """
     if exchange.client_gone:
         raise ClientGone
+    task, abandoned = asyncio.current_task(), exchange.gateway.abandoned
+    assert task is not None, "requests run in tasks"
+    exchange.on_client_gone = partial(abandoned.add, task) if exchange.billable else partial(abandoned.give_up, task)
     pinger = Pinger(exchange)
     failure: _TryNext | None = None
     try:
@@ -68,8 +72,17 @@ async def forward(exchange: Exchange) -> None:
                 return
             except _TryNext as error:
                 failure = error
+    except asyncio.CancelledError:
+        if not abandoned.is_given_up(task):
+            raise
+        task.uncancel()
+        exchange.record.error_type = "client_closed"
+        exchange.record.error_message = "The client left, and the answer was not read to its end."
+        return
     finally:
         pinger.stop()
+        exchange.on_client_gone = None
+        abandoned.discard(task)
     if failure is not None:
         raise failure.refusal
 
@@ -110,7 +123,7 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
         raise _TryNext(refusal, same_target=isinstance(error, Unanswered)) from None
     except asyncio.CancelledError:
         attempt.metered = Metered()
-        _ended(exchange, attempt, "cut off by the gateway's stop")
+        _ended(exchange, attempt, _why_cut(exchange))
         raise
     attempt.status = response.status
     attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
@@ -135,10 +148,10 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
     except asyncio.CancelledError:
         if not attempt.ended:
             attempt.metered = attempt.metered or Metered()
-            _ended(exchange, attempt, "cut off by the gateway's stop")
+            _ended(exchange, attempt)
+        attempt.error = attempt.error or _why_cut(exchange)
         raise
     finally:
-        exchange.on_client_gone = None
         response.close()
 
 
@@ -272,23 +285,24 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         if line.paused and not exchange.client_gone:
             response.pause()
 
+    left = exchange.on_client_gone
+
     def read_on() -> None:
         """The client is gone: what it costs is known only at the end."""
         response.resume()
-        gateway.give_up_later(response)
+        if left is not None:
+            left()
 
     gateway.stream_started()
     exchange.on_client_gone, line.on_writable = read_on, response.resume
-    if exchange.client_gone:
-        read_on()
     try:
         pass_on(chunk)
         await response.relay(relay)
     except UpstreamError as error:
         broken = str(error)
     finally:
-        line.on_writable = None
-        gateway.stream_ended(response)
+        exchange.on_client_gone, line.on_writable = left, None
+        gateway.stream_ended()
         attempt.metered = metered = meter.finish()
         _ended(exchange, attempt, broken)
     _close_stream(exchange, attempt, metered, broken, pinger)
@@ -312,8 +326,12 @@ def _close_stream(exchange: Exchange, attempt: Attempt, metered: Metered, broken
         exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
         settle.finish(exchange, "error", 200)
         if not pinger.at_boundary:
-            exchange.write(b"\n\n")
+            exchange.write(sse.BROKEN_OFF)
         exchange.answer(answer)
+
+
+def _why_cut(exchange: Exchange) -> str:
+    return "given up: the client is gone" if exchange.client_gone else "cut off by the gateway's stop"
 
 
 def _ended(exchange: Exchange, attempt: Attempt, error: str = "") -> None:

@@ -8,9 +8,11 @@ from gateway.exchange import Exchange
 from gateway.wire import sse
 
 PING_SECONDS = 15.0
-"""A stream that is silent for so long gets a ping: the client gives up after 300 s without one."""
-STALL_SECONDS = 300.0
-"""A client that takes no byte for so long counts as gone: else it would hold its budget and its provider for ever."""
+"""A stream that is silent for so long gets a ping: the client gives up after 300 s without one.
+
+A client that takes no byte for `COMPTROLLER_STALL_SECONDS` counts as gone: else it would hold its budget and its provider
+for ever.
+"""
 _HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
 
@@ -26,7 +28,9 @@ class Pinger:
         self._last = self._loop.time()
         self._tail = b"\n\n"
         streams = exchange.peek is not None and exchange.peek.stream and exchange.billable
-        self._timer = self._loop.call_later(PING_SECONDS, self._tick) if streams else None
+        self._stall = exchange.gateway.stall_seconds
+        self._period = min(PING_SECONDS, self._stall)
+        self._timer = self._loop.call_later(self._period, self._tick) if streams else None
 
     @property
     def at_boundary(self) -> bool:
@@ -47,14 +51,14 @@ class Pinger:
     def _tick(self) -> None:
         exchange = self._exchange
         silent = self._loop.time() - self._last
-        if exchange.line.paused and silent >= STALL_SECONDS:
-            exchange.leave()
+        if exchange.line.paused and silent >= self._stall - 0.01:
+            exchange.line.drop()
         elif silent >= PING_SECONDS - 0.01 and self._may_ping():
             if exchange.answered_status is None:
                 exchange.start(200, _HEADERS)
             exchange.write(sse.PING)
             self._last, silent = self._loop.time(), 0.0
-        self._timer = self._loop.call_later(max(0.05, PING_SECONDS - silent % PING_SECONDS), self._tick)
+        self._timer = self._loop.call_later(max(0.05, self._period - silent % self._period), self._tick)
 
     def _may_ping(self) -> bool:
         exchange = self._exchange

@@ -21,11 +21,12 @@ from typing import TypeVar
 from django.conf import settings
 from django.db import close_old_connections, connections
 
+from gateway.abandoned import Abandoned
 from gateway.exchange import Target
 from gateway.leasing import Leasing
 from gateway.line import Line
 from gateway.repeats import Repeats
-from gateway.upstream import Upstream, UpstreamResponse
+from gateway.upstream import Upstream
 from governance import leases, snapshot
 from governance.domain.access import SecretGrant, parse_networks
 from governance.domain.allowance import WindowState
@@ -44,10 +45,6 @@ POLL_SECONDS = 0.25
 """How often a process looks whether the configuration changed: a revoked key is refused well within a second."""
 STALE_SECONDS = 15.0
 """After so long without reading the configuration, `/readyz` says so."""
-MAX_ABANDONED = 200
-"""Streams read to their end after their client left; more are given up and estimated."""
-ABANDONED_SECONDS = 300.0
-"""How long such a stream is read at most."""
 
 
 class Gateway:
@@ -75,6 +72,10 @@ class Gateway:
             read_timeout=configured["COMPTROLLER_UPSTREAM_READ_TIMEOUT"],
             allow_private=configured["COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS"],
         )
+        self.abandoned = Abandoned(
+            most=configured["COMPTROLLER_ABANDONED_REQUESTS"], seconds=configured["COMPTROLLER_ABANDONED_SECONDS"]
+        )
+        self.stall_seconds: float = configured["COMPTROLLER_STALL_SECONDS"]
         self.repeats = Repeats()
         self._proxies = parse_networks(configured["COMPTROLLER_TRUSTED_PROXIES"])
         # One thread, so that the configuration is always read over the same database connection.
@@ -83,7 +84,6 @@ class Gateway:
         self._follower: asyncio.Task[None] | None = None
         self._read_at = 0.0
         self._problem = "not read yet"
-        self._abandoned: dict[UpstreamResponse, asyncio.TimerHandle] = {}
         self._rejected: dict[tuple[str, str], str] = {}
 
     async def start(self) -> None:
@@ -143,18 +143,8 @@ class Gateway:
     def stream_started(self) -> None:
         metrics.stream_started()
 
-    def stream_ended(self, response: UpstreamResponse) -> None:
+    def stream_ended(self) -> None:
         metrics.stream_ended()
-        timer = self._abandoned.pop(response, None)
-        if timer is not None:
-            timer.cancel()
-
-    def give_up_later(self, response: UpstreamResponse) -> None:
-        """A stream's client left: read on for its usage, within bounds of number and time."""
-        if len(self._abandoned) >= MAX_ABANDONED:
-            response.abort()
-        elif response not in self._abandoned:
-            self._abandoned[response] = self._loop.call_later(ABANDONED_SECONDS, response.abort)
 
     def credential_rejected(self, target: Target, status: int) -> None:
         """Remember for `/readyz` that a provider does not accept our credential."""
@@ -174,6 +164,12 @@ class Gateway:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            metrics.set_running(
+                tasks=len(asyncio.all_tasks()),
+                holds=self.book.open_holds,
+                outstanding=self.spool.outstanding,
+                abandoned=len(self.abandoned),
+            )
             await self._follow_once()
 
     async def _follow_once(self) -> None:

@@ -42,6 +42,26 @@ CACHE_RATIO = Gauge(
 FAILOVERS = Counter("comptroller_failovers", "Requests that went on to another target.", ["from", "to", "reason"])
 UNPRICED = Counter("comptroller_unpriced_requests", "Requests charged at the dearest rate for want of a price.")
 ACTIVE_STREAMS = Gauge("comptroller_active_streams", "Answers being relayed now.", multiprocess_mode="livesum")
+LOOP_TASKS = Gauge(
+    "comptroller_event_loop_tasks",
+    "Tasks of the event loop: requests that run, and a handful that always do. One that grows by itself is a leak.",
+    multiprocess_mode="livesum",
+)
+OPEN_HOLDS = Gauge(
+    "comptroller_open_holds",
+    "Holds that running requests have on budgets and limits; 0 when nothing runs.",
+    multiprocess_mode="livesum",
+)
+SPOOL_OUTSTANDING = Gauge(
+    "comptroller_spool_outstanding",
+    "Requests noted in the spool that are not in the database yet: running ones, and finished ones that wait for it.",
+    multiprocess_mode="livesum",
+)
+ABANDONED = Gauge(
+    "comptroller_abandoned_requests",
+    "Requests whose client has left and whose provider is read on for what it charges.",
+    multiprocess_mode="livesum",
+)
 PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["provider"], multiprocess_mode="livemin")
 CREDENTIALS_REJECTED = Counter(
     "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
@@ -95,6 +115,14 @@ def stream_started() -> None:
 
 def stream_ended() -> None:
     ACTIVE_STREAMS.dec()
+
+
+def set_running(*, tasks: int, holds: int, outstanding: int, abandoned: int) -> None:
+    """What this process has under way at this moment."""
+    LOOP_TASKS.set(tasks)
+    OPEN_HOLDS.set(holds)
+    SPOOL_OUTSTANDING.set(outstanding)
+    ABANDONED.set(abandoned)
 
 
 def credential_rejected(provider: str) -> None:

@@ -66,10 +66,21 @@ class AsgiLine:
         self._put({"type": "http.response.body", "body": chunk})
         self._ended = True
 
+    def drop(self) -> None:
+        """ASGI has no word for it: the server closes the connection when this request's answer ends unfinished."""
+        if self._gone or self._ended:
+            return
+        self._gone = True
+        if self._sender is not None:
+            self._sender.cancel()
+        if self.on_gone is not None:
+            self.on_gone()
+
     async def finish(self) -> None:
         """Wait until everything is sent. The watcher goes first: the answer's end looks like a leave to it."""
         if self._sender is not None:
-            await self._sender
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sender
         if self._watcher is not None:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -59,6 +59,10 @@ class Line(Protocol):
         """The last part of the body."""
         ...
 
+    def drop(self) -> None:
+        """Close the connection at once, whatever waits in it: the client takes nothing. `on_gone` follows."""
+        ...
+
     async def finish(self) -> None:
         """Wait until the server has taken over everything written, where it does not at once."""
         ...

@@ -228,6 +228,9 @@ class DirectLine:
         """Whether a byte of the answer may be on its way."""
         return self._started and not self._head
 
+    def drop(self) -> None:
+        self._front.transport.abort()
+
     async def finish(self) -> None:
         """Nothing to wait for: the transport has it all."""
 
@@ -252,6 +255,10 @@ class Front(HttpToolsProtocol):
     _in_head = True
     _in_body = False
     _turned_away = False
+    _running: DirectLine | None = None
+    """Whose answer is being written: with a pipelined request behind it, it is not the last one that came."""
+    _left = 0
+    """Bytes of the last answer that had not been taken when it was looked at last."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -361,7 +368,19 @@ class Front(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def close_unused(self) -> None:
-        self.transport.close()
+        left = self.transport.get_write_buffer_size()
+        if left and self.cycle is not None and (left != self._left or CONNECTIONS.draining):
+            # It still takes its last answer. A drain has an end of its own.
+            self._left = left
+            CONNECTIONS.idle(self)
+        elif left:
+            # A close would wait for ever for a client that takes nothing.
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """uvicorn's own clock for idle connections: the sweep does it."""
 
     def shutdown(self) -> None:
         """uvicorn would close idle connections now, with a request that is just coming in on them."""
@@ -374,14 +393,17 @@ class Front(HttpToolsProtocol):
         if isinstance(self.cycle, DirectLine):
             lines.append(self.cycle)
             self.cycle = None
+        if self._running is not None:
+            lines.append(self._running)
+            self._running = None
         super().connection_lost(exc)
         for line in lines:
             line.on_disconnect()
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if isinstance(self.cycle, DirectLine) and self.cycle.on_writable is not None:
-            self.cycle.on_writable()
+        if self._running is not None and self._running.on_writable is not None:
+            self._running.on_writable()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Called for the next request of a pipeline, too."""
@@ -391,6 +413,7 @@ class Front(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _begin(self, line: DirectLine) -> None:
+        self._running = line
         task = self.loop.create_task(line.surface(line))
         self.tasks.add(task)
         task.add_done_callback(line.done)

@@ -153,7 +153,8 @@ class Connection(asyncio.Protocol):
             self._left_to_send = left
         self._quiet += 1
         if self._quiet > limit:
-            self._break(TimedOut())
+            # Without the whole request it has done nothing that it could charge.
+            self._break(UpstreamError("it did not take the request in time") if self._left_to_send else TimedOut())
 
     # What the event loop calls.
 

@@ -144,5 +144,11 @@ def encode(name: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
+BROKEN_OFF: Final = b"\nevent: ping\n\n"
+"""Ends whatever an answer stopped inside of, and changes nothing where it stopped between two events.
+
+Half an event becomes a ping, since the last name of an event is the one that counts: clients read over a ping whatever
+its data, where half a JSON text would be an error of its own and hide the one that follows.
+"""
 PING: Final = encode("ping", b'{"type": "ping"}')
 """The event that keeps a silent stream alive."""

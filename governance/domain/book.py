@@ -146,6 +146,8 @@ class Short:
 class Book:
     """The allowances of one process."""
 
+    open_holds: int = 0
+    """Holds that are not given back yet; zero when nothing runs."""
     _current: dict[str, State] = field(default_factory=dict)
     _all: dict[tuple[str, datetime, str], State] = field(default_factory=dict)
     _unwritten: dict[str, list[tuple[State, int]]] = field(default_factory=dict)
@@ -211,6 +213,7 @@ class Book:
                 state.reserved += amount
                 state.taken += amount
                 state.need = amount
+        self.open_holds += 1
         return Hold(tuple(taken))
 
     def exhausted(self, short: Short, now: datetime) -> Exhausted:
@@ -232,6 +235,7 @@ class Book:
         if hold.released:
             return
         hold.released = True
+        self.open_holds -= 1
         for state, amount in hold.taken:
             state.running -= 1
             if state.allowance.unit is not Unit.REQUESTS:

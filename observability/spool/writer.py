@@ -141,6 +141,11 @@ class Spool:
             self._wake.set()
 
     @property
+    def outstanding(self) -> int:
+        """Requests noted here that are not in the database yet."""
+        return len(self._held)
+
+    @property
     def accepting(self) -> bool:
         """False where new requests must be refused: no segment can be had, and the rest of the last one is kept for
         the ends of those that run.
@@ -282,7 +287,7 @@ class Spool:
     def state(self) -> SpoolState:
         segments = self._segments()
         return SpoolState(
-            requests=len(self._held),
+            requests=self.outstanding,
             segments=len(segments),
             bytes=sum(segment.size for segment in segments),
             problem=f"no room: {self._no_room}" if self._no_room else self._unflushed,

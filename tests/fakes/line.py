@@ -43,5 +43,9 @@ class FakeLine:
         self.written.append(chunk)
         self.ended = True
 
+    def drop(self) -> None:
+        if self.on_gone is not None:
+            self.on_gone()
+
     async def finish(self) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ class Stream:
         self.billable = True
         self.client_gone = self.finished = False
         self.line = FakeLine()
+        self.line.on_gone = self.leave
+        self.gateway = SimpleNamespace(stall_seconds=0.15)
         self.answered_status: int | None = None
         self.written: list[bytes] = []
 
@@ -38,7 +41,6 @@ class Stream:
 @pytest.fixture
 def stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     monkeypatch.setattr(pinger, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(pinger, "STALL_SECONDS", 0.15)
     return Stream()
 
 
