@@ -142,10 +142,14 @@ class Connections:
         for phase in (self._spare, self._silent, self._heads, self._bodies, self._told, self._idle):
             phase.leave(connection)
 
-    def head_began(self, connection: Connection) -> None:
+    def asked(self, connection: Connection) -> None:
         """The first byte of a request came."""
         self._silent.leave(connection)
         self._idle.leave(connection)
+
+    def head_began(self, connection: Connection) -> None:
+        """The head of a request is not whole yet."""
+        self.asked(connection)
         self._heads.enter(connection, self._clock())
 
     def head_ended(self, connection: Connection) -> None:

@@ -7,14 +7,19 @@ and no client of ours sends is refused here. RFC 9112 sections 3.2, 6.1 and 11.2
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 _LOOKALIKES = frozenset({b"content_length", b"transfer_encoding"})
 """Read as the real ones by what turns names into variables (CGI and its heirs)."""
 
+_UNUSUAL = _LOOKALIKES | {b"transfer-encoding"}
 
-def is_ambiguous(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrade: bool) -> bool:
+
+def is_ambiguous(method: bytes, version: str, headers: Sequence[tuple[bytes, bytes]], *, upgrade: bool) -> bool:
     """Whether to answer 400 and close. Names of `headers` are in lower case; `upgrade` is the parser's own finding."""
+    names = [name for name, _ in headers]
+    if version == "1.1" and not upgrade and names.count(b"host") == 1 and _UNUSUAL.isdisjoint(names):
+        return False
     hosts = 0
     has_body = False
     for name, value in headers:

@@ -10,8 +10,8 @@ from gateway.wire import sse
 PING_SECONDS = 15.0
 """A stream that is silent for so long gets a ping: the client gives up after 300 s without one.
 
-A client that takes no byte for `COMPTROLLER_STALL_SECONDS` counts as gone: else it would hold its budget and its provider
-for ever.
+A client that takes no byte for `COMPTROLLER_STALL_SECONDS` counts as gone: else it would hold its budget and its
+provider for ever.
 """
 _HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 

@@ -254,6 +254,8 @@ class Front(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
+    _head_waits = _body_waits = False
+    """Whether the bookkeeping was told that this part of a request has not come as a whole."""
     _turned_away = False
     _running: DirectLine | None = None
     """Whose answer is being written: with a pipelined request behind it, it is not the last one that came."""
@@ -274,20 +276,27 @@ class Front(HttpToolsProtocol):
                 self._end_with(_HEAD_TOO_LARGE)
                 return
         super().data_received(data)
+        # Most requests come as a whole: the bookkeeping hears only of those that do not.
         if self._in_body:
+            self._body_waits = True
             CONNECTIONS.body_waits(self)
+        elif self._in_head and not self._head_waits:
+            self._head_waits = True
+            CONNECTIONS.head_began(self)
 
     def on_message_begin(self) -> None:
         # The scope of ASGI is made where it is needed.
         self._in_head = True
-        CONNECTIONS.head_began(self)
+        CONNECTIONS.asked(self)
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes, self._in_body = False, 0, True
-        CONNECTIONS.head_ended(self)
+        if self._head_waits:
+            self._head_waits = False
+            CONNECTIONS.head_ended(self)
         upgrade = self.parser.should_upgrade()
         if is_ambiguous(self.parser.get_method(), self.parser.get_http_version(), self.headers, upgrade=upgrade):
             raise ValueError("ambiguous framing")  # the parser stops, and `send_400_response` is called
@@ -324,7 +333,9 @@ class Front(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        CONNECTIONS.body_ended(self)
+        if self._body_waits:
+            self._body_waits = False
+            CONNECTIONS.body_ended(self)
         if isinstance(self.cycle, DirectLine):
             self.cycle.on_whole()
         else:
@@ -333,8 +344,14 @@ class Front(HttpToolsProtocol):
             CONNECTIONS.idle(self)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if not self._in_head and not self._in_body and self.cycle.response_complete:
+        # As uvicorn's own, without a timer for each answer: the sweep ends idle connections.
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._in_head and not self._in_body and self.cycle.response_complete:
             CONNECTIONS.idle(self)
 
     def handle_websocket_upgrade(self) -> None:
@@ -378,9 +395,6 @@ class Front(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """uvicorn's own clock for idle connections: the sweep does it."""
 
     def shutdown(self) -> None:
         """uvicorn would close idle connections now, with a request that is just coming in on them."""
