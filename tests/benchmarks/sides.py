@@ -48,6 +48,7 @@ http {{
         proxy_set_header Connection "";
         proxy_buffering off;
         proxy_request_buffering off;
+        client_body_buffer_size 1m;
         location / {{ proxy_pass http://mock; }}
     }}
 }}

@@ -29,11 +29,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "answer.h"
+#include "request.h"
 
 #define SECOND 1000000000ULL
 
@@ -70,47 +70,10 @@ static uint64_t least_body = UINT64_MAX, most_body;
 static uint32_t *times;
 static size_t answers, room;
 
-static void die(const char *what) {
-    perror(what);
-    exit(2);
-}
-
 static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-static char *read_file(const char *name, size_t *length) {
-    FILE *file = fopen(name ? name : "", "rb");
-    if (!file || fseek(file, 0, SEEK_END))
-        die(name ? name : "a file is missing");
-    *length = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = calloc(1, *length + 1);
-    if (!bytes || fread(bytes, 1, *length, file) != *length)
-        die(name);
-    fclose(file);
-    return bytes;
-}
-
-/* One head for each secret. */
-static void make_heads(void) {
-    size_t length, ignored;
-    char *template = read_file(job.head, &length), *secrets = read_file(job.secrets, &ignored), *rest = secrets, *secret;
-    char *mark = strstr(template, "{secret}");
-    while ((secret = strsep(&rest, "\n"))) {
-        if (!*secret)
-            continue;
-        char *text = NULL;
-        int n = mark ? asprintf(&text, "%.*s%s%s", (int)(mark - template), template, secret, mark + 8)
-                     : asprintf(&text, "%s", template);
-        if (n < 0 || !(heads = realloc(heads, sizeof *heads * (head_count + 1))))
-            die("heads");
-        heads[head_count++] = (struct iovec){text, (size_t)n};
-    }
-    if (!head_count)
-        die("no secrets");
 }
 
 /* --- the end of a request ----------------------------------------------------------------------------------------- */
@@ -289,30 +252,34 @@ static void handle(struct connection *c, uint32_t events) {
 }
 
 /* --- the run ------------------------------------------------------------------------------------------------------ */
-/* Start what is due. Gives when the next is, in ns of the clock; 0: nothing waits for a time. */
+/* When the next request or stream is due, in ns of the clock; 0: all are under way or done. */
+static uint64_t next_due(void) {
+    if (job.streams ? issued >= job.connections : job.rate <= 0)
+        return 0;
+    double gap = job.streams ? job.ramp / job.connections : 1 / job.rate;
+    uint64_t due = started + (uint64_t)((double)issued * gap * 1e9);
+    return job.streams || due < deadline ? due : 0;
+}
+
+/* Start what is due and has a connection. Gives when the next is; 0: nothing waits for a time. */
 static uint64_t start_due(void) {
-    for (;;) {
-        if (job.streams ? issued >= job.connections : job.rate <= 0 || !idle_count)
-            return 0;
-        uint64_t due = started + (uint64_t)((double)issued * (job.streams ? job.ramp / job.connections : 1 / job.rate) * 1e9);
-        if (!job.streams && due >= deadline)
-            return 0;
-        if (due > now_ns())
-            return due;
+    uint64_t due;
+    while ((due = next_due()) && due <= now_ns() && (job.streams || idle_count)) {
         struct connection *c = job.streams ? &all[issued] : idle[--idle_count];
         issued++;
         if (job.streams && link_up(c, 0))
             die("connect");
         begin(c, job.streams ? now_ns() : due);
     }
+    return job.streams || idle_count ? due : 0;
 }
 
 static int is_over(uint64_t now) {
-    if (failed > job.failures)
+    if (failed > job.failures || now > deadline + (uint64_t)(job.patience * 1e9))
         return 1;
-    if (busy_count)
-        return now > deadline + (uint64_t)(job.patience * 1e9);
-    return job.streams ? issued >= job.connections : now >= deadline;
+    if (busy_count || ((job.streams || idle_count) && next_due()))
+        return 0;
+    return job.streams || now >= deadline;
 }
 
 static void run(void) {
@@ -364,36 +331,38 @@ static void report(void) {
     printf("}}\n");
 }
 
-int main(int count, char **arguments) {
+static void read_options(int count, char **arguments) {
     static const struct option known[] = {
         {"port", 1, 0, 'p'},    {"head", 1, 0, 'h'},    {"body", 1, 0, 'b'},        {"secrets", 1, 0, 's'},
         {"output", 1, 0, 'o'},  {"seconds", 1, 0, 't'}, {"connections", 1, 0, 'c'}, {"rate", 1, 0, 'r'},
         {"streams", 0, 0, 'n'}, {"ramp", 1, 0, 'm'},    {"patience", 1, 0, 'w'},    {"failures", 1, 0, 'f'},
         {0, 0, 0, 0}};
+    const char **texts[] = {['h'] = &job.head, ['b'] = &job.body, ['s'] = &job.secrets, ['o'] = &job.output};
+    unsigned *counts[] = {['p'] = &job.port, ['c'] = &job.connections, ['f'] = &job.failures};
+    double *numbers[] = {['t'] = &job.seconds, ['r'] = &job.rate, ['m'] = &job.ramp, ['w'] = &job.patience};
     for (int name; (name = getopt_long(count, arguments, "", known, NULL)) >= 0;) {
-        switch (name) {
-        case 'p': job.port = (unsigned)atoi(optarg); break;
-        case 'h': job.head = optarg; break;
-        case 'b': job.body = optarg; break;
-        case 's': job.secrets = optarg; break;
-        case 'o': job.output = optarg; break;
-        case 't': job.seconds = atof(optarg); break;
-        case 'c': job.connections = (unsigned)atoi(optarg); break;
-        case 'r': job.rate = atof(optarg); break;
-        case 'n': job.streams = 1; break;
-        case 'm': job.ramp = atof(optarg); break;
-        case 'w': job.patience = atof(optarg); break;
-        case 'f': job.failures = (unsigned)atoi(optarg); break;
-        default: return 2;
-        }
+        if (name == 'n')
+            job.streams = 1;
+        else if (strchr("hbso", name))
+            *texts[name] = optarg;
+        else if (strchr("pcf", name))
+            *counts[name] = (unsigned)atoi(optarg);
+        else if (strchr("trmw", name))
+            *numbers[name] = atof(optarg);
+        else
+            exit(2);
     }
+}
+
+int main(int count, char **arguments) {
+    read_options(count, arguments);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     body = read_file(job.body, &body_length);
-    make_heads();
+    heads = read_heads(job.head, job.secrets, &head_count);
     poller = epoll_create1(EPOLL_CLOEXEC);
     timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};

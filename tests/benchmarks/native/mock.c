@@ -167,7 +167,7 @@ static void arm(void) {
     if (due == armed)
         return;
     armed = due;
-    struct itimerspec when = {.it_value = {.tv_sec = (time_t)(due / 1000000000ULL), .tv_nsec = (long)(due % 1000000000ULL)}};
+    struct itimerspec when = {.it_value = {(time_t)(due / 1000000000ULL), (long)(due % 1000000000ULL)}};
     if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL))
         die("timerfd_settime");
 }
