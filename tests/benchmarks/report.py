@@ -12,6 +12,7 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("cpu_ms_writer", "of it writer", "ms", ".3f"),
     ("cpu_ms_database", "database", "ms", ".3f"),
     ("requests_per_s", "requests/s", "one core", ",.0f"),
+    ("load_core_percent", "load core", "% busy", ".0f"),
     ("log_lag_s", "log lag", "s", ".2f"),
     ("added_total_p50_ms", "added p50", "ms", ".2f"),
     ("added_total_p99_ms", "added p99", "ms", ".2f"),

@@ -53,7 +53,7 @@ def measure(choice: Choice, programs: dict[str, Path], folder: Path) -> Result:
     result = Result()
     with ExitStack() as stack:
         mock = stack.enter_context(Mock(programs["mock"]))
-        meter = Meter(programs["load"], folder, lambda text: print(text, file=sys.stderr, flush=True))
+        meter = Meter(programs["load"], folder, mock, lambda text: print(text, file=sys.stderr, flush=True))
         sides: list[Side] = []
         for name in choice.sides:
             match name:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import native, traffic
-from tests.benchmarks.machine import Cost
-from tests.benchmarks.native import Answers, Job
+from tests.benchmarks.machine import Cost, seconds
+from tests.benchmarks.native import Answers, Job, Mock
 from tests.benchmarks.sides import Side
 
 Row = dict[str, Any]
@@ -69,8 +69,8 @@ class Pace:
 class Meter:
     """Runs stretches of load against sides and reads what they cost."""
 
-    def __init__(self, program: Path, folder: Path, say: Callable[[str], None]) -> None:
-        self._program, self._folder, self._say = program, folder, say
+    def __init__(self, program: Path, folder: Path, mock: Mock, say: Callable[[str], None]) -> None:
+        self._program, self._folder, self._mock, self._say = program, folder, mock, say
         self._sizes: dict[str, int] = {}
 
     def stretch(self, scenario: Scenario, side: Side, job: Job, peak: list[Cost] | None = None) -> tuple[Answers, Row]:
@@ -79,7 +79,7 @@ class Meter:
         head = traffic.head(side.prefix, scenario.answer, len(body))
         side.pin()
         sample = None if peak is None else (lambda: peak.append(side.cost()))
-        before, database = side.cost(), side.database_seconds()
+        before, database, mock = side.cost(), side.database_seconds(), seconds(self._mock.pid)
         answers = native.load(self._program, self._folder, side.port, head, body, side.secrets, job, sample)
         if answers.failed:
             raise Failed(
@@ -88,13 +88,16 @@ class Meter:
                 + (f" (the last status was {answers.odd_status})" if answers.odd_status else "")
             )
         self._same_answer(scenario, side, answers)
+        behind = answers.cpu_seconds + seconds(self._mock.pid) - mock
         side.sent += answers.requests
         lag = side.written()
         after, database_after = side.cost(), side.database_seconds()
         requests = max(1, answers.requests)
+        took = max(answers.seconds, 1e-6)
         row: Row = {
             "requests": answers.requests,
-            "requests_per_s": answers.requests / answers.seconds if answers.seconds else 0.0,
+            "requests_per_s": answers.requests / took,
+            "load_core_percent": behind * 100 / took,
             "cpu_ms": (after.main + after.children - before.main - before.children) * 1000 / requests,
         }
         if side.logs:
@@ -167,9 +170,9 @@ class Meter:
             "files_per_stream": (files - before.files) / scenario.streams,
         }
 
-    def warm(self, side: Side, seconds: float) -> None:
+    def warm(self, side: Side, for_seconds: float) -> None:
         """Let a side's connections, caches and code settle."""
-        self.stretch(replace(BY_KEY["2kb"], title="warming up"), side, Job(connections=32, seconds=seconds))
+        self.stretch(replace(BY_KEY["2kb"], title="warming up"), side, Job(connections=32, seconds=for_seconds))
 
 
 def _medians(scenario: Scenario, side: Side, rows: list[Row]) -> Row:
