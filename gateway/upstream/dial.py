@@ -15,7 +15,7 @@ from gateway.upstream.errors import PrivateAddress, Unanswered, UpstreamError
 from gateway.upstream.head import Origin
 from gateway.upstream.pool import Pool
 from gateway.upstream.proxies import Proxies, Proxy
-from gateway.upstream.resolve import Address, Resolver, literal
+from gateway.upstream.resolve import Address, Resolver
 from gateway.upstream.tls import SessionContext, client_context
 
 STAGGER_SECONDS: Final = 0.25
@@ -74,7 +74,7 @@ class Dialer:
         proxy = self._proxies.of(origin)
         try:
             async with asyncio.timeout(None if proxy is None else LOCAL_NAME_SECONDS):
-                addresses: Sequence[Address] = await self._addresses(origin)
+                addresses = await self._resolver.resolve(origin.host, origin.port)
         except (OSError, TimeoutError):
             if proxy is None:
                 raise
@@ -85,11 +85,6 @@ class Dialer:
             if proxy is None or not public:
                 return None, addresses
         return proxy, await self._resolver.resolve(proxy.host, proxy.port)
-
-    async def _addresses(self, origin: Origin) -> Sequence[Address]:
-        if origin.is_literal:
-            return (literal(origin.host, origin.port),)
-        return await self._resolver.resolve(origin.host, origin.port)
 
     async def _connect(self, addresses: Sequence[Address], origin: Origin, proxy: Proxy | None) -> socket.socket:
         try:

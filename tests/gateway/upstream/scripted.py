@@ -91,7 +91,7 @@ class Provider:
 async def provider(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[Provider]:
     """Serve the script; at the end every connection must come to its own."""
     made = Provider(script)
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=context)
+    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0, ssl=context, limit=2**20)
     made.port = listening.sockets[0].getsockname()[1]
     try:
         yield made

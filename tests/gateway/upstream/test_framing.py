@@ -11,7 +11,10 @@ from tests.gateway.upstream.scripted import WHOLE, Peer, answering, asked, body_
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 STREAM = (
-    CHUNKED + b"5;name=value\r\nhello\r\n" + b"00006\r\n world\r\n" + b"0\r\nx-trailer: late\r\ncontent-type: x/y\r\n\r\n"
+    CHUNKED
+    + b"5;name=value\r\nhello\r\n"
+    + b"00006\r\n world\r\n"
+    + b"0\r\nx-trailer: late\r\ncontent-type: x/y\r\n\r\n"
 )
 
 
