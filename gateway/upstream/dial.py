@@ -71,19 +71,20 @@ class Dialer:
         Where the name resolves here its addresses are checked as without a proxy, and what is private is never asked of
         one. Where it does not, the check is the proxy's: it alone knows the address.
         """
-        proxy = self._proxies.of(origin)
+        url = self._proxies.of(origin)
         try:
-            async with asyncio.timeout(None if proxy is None else LOCAL_NAME_SECONDS):
+            async with asyncio.timeout(None if url is None else LOCAL_NAME_SECONDS):
                 addresses = await self._resolver.resolve(origin.host, origin.port)
         except (OSError, TimeoutError):
-            if proxy is None:
+            if url is None:
                 raise
         else:
             public = all(address.is_public for address in addresses)
             if not public and not private:
                 raise PrivateAddress(origin.host)
-            if proxy is None or not public:
+            if url is None or not public:
                 return None, addresses
+        proxy = Proxy(url)
         return proxy, await self._resolver.resolve(proxy.host, proxy.port)
 
     async def _connect(self, addresses: Sequence[Address], origin: Origin, proxy: Proxy | None) -> socket.socket:

@@ -262,8 +262,9 @@ async def test_public_names_that_resolve_go_through_the_proxy_too(
 async def test_a_proxy_that_cannot_be_used_is_said_and_not_passed_by(
     names: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
-    names[NAME] = ["127.0.0.1"]
+    names[NAME] = ["8.8.8.8"]
     monkeypatch.setenv("http_proxy", url)
-    async with upstream() as client:
+    async with provider(answering(WHOLE)) as served, upstream() as client:
         with pytest.raises(UpstreamError, match="the proxy that the environment names cannot be used"):
             await asked(client, f"http://{NAME}/")
+        assert await asked(client, served.url) == b"{}"  # what is private needs none
