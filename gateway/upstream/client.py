@@ -85,6 +85,8 @@ class Upstream:
         if self._closed:
             connection.abort()
             raise UpstreamError("the gateway stops")
+        if connection.closed:
+            raise Unanswered("it closed the connection without an answer")
         if self._clock is None:
             self._clock = asyncio.get_running_loop().call_later(self._tick_seconds, self._tick)
         return connection

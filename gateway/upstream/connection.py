@@ -7,7 +7,7 @@ bytes after the body) is bounded here. The methods named `on_…` are the parser
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._failure: UpstreamError | None = None
         # The parser calls the list itself: no frame of Python for a chunk.
         self.on_body = self._parts.append
-        self._parser = HttpResponseParser(self)
+        self._parser: Any = HttpResponseParser(self)
 
     def send(self, head: bytes, body: bytes) -> asyncio.Future[UpstreamResponse]:
         """Write a request, its head from the target on; the future gets the answer's head."""
@@ -180,6 +180,8 @@ class Connection(asyncio.Protocol):
                 self._failure = self._failure or self._not_http(str(error))
             self._extra = True
         if self._failure is not None:
+            if response is not None and self._parts:
+                response.received(b"".join(self._parts))  # what came before it went wrong
             self._break(self._failure)
             return
         if response is None:
@@ -216,6 +218,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(exc)
         self.pool.lost(self)
+        self._parser = None  # they hold each other
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
 
@@ -240,6 +243,8 @@ class Connection(asyncio.Protocol):
             self._failure = self._not_http(f"more than {MOST_HEADERS} headers")
         elif self._fed > MOST_HEAD_BYTES and sum(len(n) + len(v) + 4 for n, v in headers) > MOST_HEAD_BYTES:
             self._failure = self._not_http("its head is larger than 64 KB")
+        elif status < 100:
+            self._failure = self._not_http(f"status {status}")
         elif status < 200:
             self._interim = True
             self._interims += 1
@@ -261,17 +266,18 @@ class Connection(asyncio.Protocol):
     def _answer(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._keep = self._parser.should_keep_alive()
         try:
-            self._response = response = UpstreamResponse(self, status, headers)
+            response = UpstreamResponse(self, status, headers)
         except UpstreamError as error:
             self._failure = error
             return
         coding = response.header(b"transfer-encoding")
-        if not self._keep:
-            if not self._parser.get_http_version().startswith("1."):
-                self._failure = self._not_http("not HTTP/1")
-            self._until_eof = coding is None and response.header(b"content-length") is None
         if coding is not None and coding.strip().lower() != b"chunked":
             self._failure = self._not_http("a transfer coding that was not asked for")
+        elif not self._keep and not self._parser.get_http_version().startswith("1."):
+            self._failure = self._not_http("not HTTP/1")
+        else:
+            self._until_eof = not self._keep and coding is None and response.header(b"content-length") is None
+            self._response = response
 
     def _finish(self, response: UpstreamResponse) -> None:
         """The answer is here wholly: its consumer may take its time, the connection is free."""

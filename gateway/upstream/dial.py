@@ -15,7 +15,7 @@ from gateway.upstream.errors import PrivateAddress, Unanswered, UpstreamError
 from gateway.upstream.head import Origin
 from gateway.upstream.pool import Pool
 from gateway.upstream.proxies import Proxies, Proxy
-from gateway.upstream.resolve import Address, Resolver, literal
+from gateway.upstream.resolve import Address, Resolver
 from gateway.upstream.tls import SessionContext, client_context
 
 STAGGER_SECONDS: Final = 0.25
@@ -71,25 +71,21 @@ class Dialer:
         Where the name resolves here its addresses are checked as without a proxy, and what is private is never asked of
         one. Where it does not, the check is the proxy's: it alone knows the address.
         """
-        proxy = self._proxies.of(origin)
+        url = self._proxies.of(origin)
         try:
-            async with asyncio.timeout(None if proxy is None else LOCAL_NAME_SECONDS):
-                addresses: Sequence[Address] = await self._addresses(origin)
+            async with asyncio.timeout(None if url is None else LOCAL_NAME_SECONDS):
+                addresses = await self._resolver.resolve(origin.host, origin.port)
         except (OSError, TimeoutError):
-            if proxy is None:
+            if url is None:
                 raise
         else:
             public = all(address.is_public for address in addresses)
             if not public and not private:
                 raise PrivateAddress(origin.host)
-            if proxy is None or not public:
+            if url is None or not public:
                 return None, addresses
+        proxy = Proxy(url)
         return proxy, await self._resolver.resolve(proxy.host, proxy.port)
-
-    async def _addresses(self, origin: Origin) -> Sequence[Address]:
-        if origin.is_literal:
-            return (literal(origin.host, origin.port),)
-        return await self._resolver.resolve(origin.host, origin.port)
 
     async def _connect(self, addresses: Sequence[Address], origin: Origin, proxy: Proxy | None) -> socket.socket:
         try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import ip_address
 from operator import itemgetter
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from gateway.upstream.errors import UpstreamError
+from gateway.upstream.resolve import is_literal
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+")
@@ -31,14 +31,12 @@ _names: set[bytes] = set()
 class Origin:
     """Scheme, host and port: what connections are kept for. Equal ones are the same object."""
 
-    __slots__ = ("host", "is_literal", "port", "secure", "written")
+    __slots__ = ("host", "port", "secure", "written")
 
-    def __init__(self, secure: bool, host: str, port: int, is_literal: bool) -> None:
+    def __init__(self, secure: bool, host: str, port: int) -> None:
         self.secure = secure
         self.host = host
         self.port = port
-        self.is_literal = is_literal
-        """Whether the host is an IP address."""
         bracketed = f"[{host}]" if ":" in host else host
         self.written = (bracketed if port == (443 if secure else 80) else f"{bracketed}:{port}").encode()
         """As the `Host` header has it."""
@@ -70,8 +68,7 @@ def place(url: str) -> Place:
         host = parts.hostname or ""
         secure = parts.scheme == "https"
         port = parts.port if parts.port is not None else (443 if secure else 80)
-        literal = _is_literal(host)
-        if not literal:
+        if not is_literal(host):
             host = host.encode("idna").decode("ascii").lower()
             if not _HOST.fullmatch(host):
                 raise ValueError("no host")
@@ -81,12 +78,12 @@ def place(url: str) -> Place:
     if parts.query:
         # The query's bytes came as latin-1.
         target += "?" + quote(parts.query, safe=_PLAIN, encoding="latin-1", errors="replace")
-    return Place(_origin(secure, host, port, literal), target.encode("ascii"))
+    return Place(_origin(secure, host, port), target.encode("ascii"))
 
 
 @lru_cache(maxsize=1024)
-def _origin(secure: bool, host: str, port: int, is_literal: bool) -> Origin:
-    return Origin(secure, host, port, is_literal)
+def _origin(secure: bool, host: str, port: int) -> Origin:
+    return Origin(secure, host, port)
 
 
 def fields(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -109,11 +106,3 @@ def _learn(headers: Sequence[tuple[bytes, bytes]]) -> None:
     if len(_names) > _MAX_NAMES:
         _names.clear()
     _names.update(map(_name_of, headers))
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

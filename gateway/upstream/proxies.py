@@ -16,12 +16,16 @@ class Proxy:
     __slots__ = ("authorization", "host", "port")
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError where it is not a proxy that is spoken to in plain HTTP."""
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError("only http:// proxies can be used")
+        """Raises UpstreamError where it is not a proxy that is spoken to in plain HTTP."""
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port = parts.port or 80
+            if parts.scheme != "http" or not parts.hostname:
+                raise ValueError("only http:// proxies can be used")
+        except ValueError as error:
+            raise UpstreamError("the proxy that the environment names cannot be used", f"({error})") from None
         self.host = parts.hostname
-        self.port = parts.port or 80
+        self.port = port
         self.authorization = b""
         """The header line, with its end."""
         if parts.username is not None:
@@ -38,12 +42,9 @@ class Proxies:
     def __init__(self) -> None:
         self._said = getproxies_environment()
 
-    def of(self, origin: Origin) -> Proxy | None:
-        """None where it is asked directly. Raises UpstreamError where the proxy that is set cannot be used."""
+    def of(self, origin: Origin) -> str | None:
+        """The proxy's address; None where the variables name none for this origin."""
         url = self._said.get("https" if origin.secure else "http") or self._said.get("all")
         if not url or proxy_bypass_environment(origin.written.decode(), self._said):
             return None
-        try:
-            return Proxy(url)
-        except ValueError as error:
-            raise UpstreamError("the proxy that the environment names cannot be used", f"({error})") from None
+        return url

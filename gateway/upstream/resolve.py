@@ -32,7 +32,9 @@ class Resolver:
         self._asked: dict[tuple[str, int], asyncio.Task[list[Address]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[Address]:
-        """At least one address. Raises OSError."""
+        """At least one address; a host that is one stands for itself. Raises OSError."""
+        if is_literal(host):
+            return [_literal(host, port)]
         key = (host, port)
         known = self._known.get(key)
         if known is not None and known[0] > time.monotonic():
@@ -55,7 +57,7 @@ class Resolver:
 
     async def _ask(self, key: tuple[str, int]) -> list[Address]:
         host, port = key
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await lookup(host, port)
         addresses = [Address(f, a) for f, _, _, _, a in found if f in {socket.AF_INET, socket.AF_INET6}]
         if not addresses:
             raise OSError("the name has no address")
@@ -67,8 +69,21 @@ class Resolver:
             self._known[key] = (time.monotonic() + CACHE_SECONDS, task.result())
 
 
-def literal(host: str, port: int) -> Address:
-    """The address that a host which is one stands for."""
+async def lookup(host: str, port: int) -> list[Any]:
+    """Ask the system. Raises OSError."""
+    return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an IP address, with or without a zone."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _literal(host: str, port: int) -> Address:
     if ip_address(host.partition("%")[0]).version == 4:
         return Address(socket.AF_INET, (host, port))
     bare, _, zone = host.partition("%")
