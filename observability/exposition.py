@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
 from django.db import DatabaseError
@@ -64,9 +64,18 @@ class BudgetCollector(Collector):
             return self._figures
 
 
+remote: Callable[[], Awaitable[bytes]] | None = None
+"""Asks another process for the text of a scrape, where one renders it; empty where that cannot."""
+
+
+def shared() -> bool:
+    """Whether this process counts into files that others read too."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
 def render() -> bytes:
     """The text of a scrape. Costs milliseconds and may read the database: call it off the event loop."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if not shared():
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
