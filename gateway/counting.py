@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+PREFIX = "comptroller-metrics-"
+LOCK = "lock"
+_held: list[int] = []
 
 
 def share() -> None:
@@ -17,7 +23,25 @@ def share() -> None:
     """
     if VARIABLE in os.environ:
         return
-    folder = tempfile.mkdtemp(prefix="comptroller-metrics-")
-    os.environ[VARIABLE] = folder
-    # Before the recorder's own: what is registered first runs last.
+    root = Path(tempfile.gettempdir())
+    _sweep(root)
+    draft = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=root))
+    descriptor = os.open(draft / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # Locked before it has its name, so that nobody takes it for one that was left.
+    folder = draft.rename(root / draft.name[1:])
+    _held.append(descriptor)
+    os.environ[VARIABLE] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove the folders of servers that were killed: the system gave their locks back."""
+    for folder in root.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or removed by another server in this moment
+            descriptor = os.open(folder / LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)

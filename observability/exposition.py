@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from django.db import DatabaseError
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -78,10 +79,18 @@ def render() -> bytes:
     if not shared():
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Files(None))  # type: ignore[no-untyped-call]
     for collector in COLLECTORS:
         registry.register(collector)
     return generate_latest(registry)
+
+
+class _Files(MultiProcessCollector):
+    """What all processes counted. A file without a byte belongs to a process that is starting in this moment."""
+
+    def collect(self) -> Iterator[Metric]:
+        files = [file for file in glob.glob(os.path.join(self._path, "*.db")) if os.path.getsize(file)]
+        yield from self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
