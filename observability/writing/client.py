@@ -54,6 +54,8 @@ QUIET_SECONDS = 5.0
 STUCK_SECONDS = 60.0
 """After so long it is killed and started anew."""
 RETRY_NOTE_SECONDS = 0.5
+GRACE_SECONDS = 1.0
+"""What the writer's last word may take beyond the time that it was given."""
 SCRAPE_SECONDS = 5.0
 SCRAPE_CACHE_SECONDS = 1.0
 
@@ -392,7 +394,7 @@ class ProcessRecorder:
         self._drain_by = time.monotonic() + timeout
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self._begin_drain)
-            self._drained.wait(timeout + 1)
+            self._drained.wait(timeout + GRACE_SECONDS)
             ended = threading.Event()
             self._loop.call_soon_threadsafe(self._end, ended)
             ended.wait(5)

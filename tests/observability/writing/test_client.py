@@ -32,6 +32,12 @@ from observability.writing.messages import (
 )
 from tests.observability.records import MORNING, a_posting, a_record
 
+
+@pytest.fixture(autouse=True)
+def _no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GRACE_SECONDS", 0.05)
+
+
 WINDOW = WindowState(7, "definition", MORNING, 1_000)
 
 
