@@ -27,16 +27,15 @@ from gateway.leasing import Leasing
 from gateway.line import Line
 from gateway.repeats import Repeats
 from gateway.upstream import Upstream
-from governance import leases, snapshot
+from governance import snapshot
 from governance.domain.access import SecretGrant, parse_networks
-from governance.domain.allowance import WindowState
 from governance.domain.book import Book
 from governance.snapshot import Snapshot
-from observability import health, live, metrics, replay
+from observability import exposition, health, live, metrics
 from observability.health import Check
-from observability.recorder import Recorder
-from observability.records import RequestRecord
 from observability.spool import Spool
+from observability.writing.choice import configured as configured_recorder
+from observability.writing.client import ProcessRecorder
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -63,9 +62,7 @@ class Gateway:
         self.on_ladders: Counter[str] = Counter()
         """How many requests run on each budget that has a ladder."""
         self.spool = Spool.configured()
-        self.recorder = Recorder(
-            listeners=(self._written, live.publish, metrics.observe), on_posted=(self._posted,), spool=self.spool
-        )
+        self.recorder = configured_recorder(self.spool, on_posted=self.book.posted, on_written=self.book.written)
         self.leasing = Leasing(self.book, self.recorder.owner, self._follow_once)
         self.upstream = Upstream(
             connect_timeout=configured["COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT"],
@@ -89,8 +86,9 @@ class Gateway:
     async def start(self) -> None:
         """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
         live.bind(self._loop)
-        replay.on_recovered.append(_recover_leases)
         self.recorder.start()
+        if isinstance(self.recorder, ProcessRecorder):
+            exposition.remote = self.recorder.scrape
         # A second signal makes the server skip its shutdown: what is recorded is written all the same.
         atexit.register(self.recorder.drain, 5.0)
         health.register("configuration", self._configuration_check)
@@ -115,7 +113,7 @@ class Gateway:
             # Not before: a folder that is left makes the next process give back what this one held.
             await self._loop.run_in_executor(None, self.spool.discard)
         atexit.unregister(self.recorder.drain)
-        replay.on_recovered.remove(_recover_leases)
+        exposition.remote = None
         live.unbind()
         await self.upstream.close()
         await self._loop.run_in_executor(self._reader, connections.close_all)
@@ -199,14 +197,6 @@ class Gateway:
         rejected = {provider for provider, _ in self._rejected}
         metrics.set_providers({p.name: p.name not in rejected for p in self.snapshot.providers.values()})
 
-    def _posted(self, windows: list[WindowState]) -> None:
-        """Called in the recorder's thread after a batch was committed."""
-        self._loop.call_soon_threadsafe(self.book.posted, windows)
-
-    def _written(self, records: list[RequestRecord]) -> None:
-        """The same for the requests of the batch."""
-        self._loop.call_soon_threadsafe(self.book.written, [record.id for record in records])
-
     def _budgets_check(self) -> Check:
         """Away is degraded, not unready: what is not hard goes on, and another replica would fare the same."""
         if not self.leasing.away:
@@ -249,12 +239,6 @@ def _load() -> Snapshot:
         return snapshot.load(datetime.now(UTC))
     finally:
         gc.enable()
-
-
-def _recover_leases(owner: str) -> None:
-    """A dead process's spool is replayed: what it held and did not spend is free again."""
-    count = leases.recover(owner, note="died; its spool was replayed")
-    log.warning("The process %s died: its spool was replayed and %d leases given back.", owner, count)
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from gateway import descriptors
+from gateway import counting, descriptors
 from gateway.connections import CONNECTIONS
 from gateway.env import SettingsError
 from gateway.line.direct import Front
@@ -71,6 +71,8 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"Cannot listen on {options.host} port {options.port}: {error.strerror}.")
     _bound_connections(configured)
+    if options.role != "web" and configured["COMPTROLLER_WRITER"] == "process":
+        counting.share()
 
     # They set Django up, for which the settings must be right.
     from gateway.asgi import application_of

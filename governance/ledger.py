@@ -115,22 +115,33 @@ class _Move:
     charges: dict[str, int]
 
 
+_counted_as = attrgetter(*_TARGETS.values(), "model")
+
+
 def _moves(postings: Iterable[Posting]) -> dict[allowance_rows.Place, _Move]:
     watched.pin()
     by_target = watched.current().by_target
     moves: dict[allowance_rows.Place, _Move] = {}
-    latest: dict[int, Window] = {}
+    alike: dict[tuple[Any, ...], list[WatchedBudget]] = {}
+    """The budgets that count a charge, by what decides that: most charges of a batch have it in common."""
+    latest: dict[int, _Move] = {}
     for posting in postings:
-        for scope, column in _TARGETS.items():
-            for budget in by_target.get((scope, getattr(posting, column) or 0), ()):
-                if budget.models and not matches(budget.models, posting.model):
-                    continue
-                window = latest.get(budget.id)
-                if window is None or posting.occurred_at not in window:
-                    window = latest[budget.id] = budget.window(posting.occurred_at)
+        counted_as = _counted_as(posting)
+        budgets = alike.get(counted_as)
+        if budgets is None:
+            budgets = alike[counted_as] = [
+                budget
+                for scope, target in zip(_TARGETS, counted_as, strict=False)
+                for budget in by_target.get((scope, target or 0), ())
+                if not budget.models or matches(budget.models, posting.model)
+            ]
+        for budget in budgets:
+            move = latest.get(budget.id)
+            if move is None or posting.occurred_at not in move.window:
+                window = budget.window(posting.occurred_at)
                 place = (budget.key, window.starts_at, budget.definition)
-                move = moves.get(place) or moves.setdefault(place, _Move(budget, window, {}))
-                move.charges[posting.id] = posting.amount_nano_usd
+                move = latest[budget.id] = moves.get(place) or moves.setdefault(place, _Move(budget, window, {}))
+            move.charges[posting.id] = posting.amount_nano_usd
     return moves
 
 
@@ -207,7 +218,7 @@ def _insert(postings: Sequence[Posting]) -> set[str]:
             known = {row[0] for row in cursor.fetchall()}
         rows = [row for row in rows if row[0] not in known]
         return {row[0] for row in insert_values("governance_ledgerentry", _COLUMNS, rows, "RETURNING id")}
-    document = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], default=str)
+    document = msgspec.json.encode([dict(zip(_COLUMNS, row, strict=True)) for row in rows]).decode()
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO governance_ledgerentry ({_NAMES}) "  # noqa: S608  (constant names)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 
 from django.db import DatabaseError
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
@@ -64,15 +65,32 @@ class BudgetCollector(Collector):
             return self._figures
 
 
+remote: Callable[[], Awaitable[bytes]] | None = None
+"""Asks another process for the text of a scrape, where one renders it; empty where that cannot."""
+
+
+def shared() -> bool:
+    """Whether this process counts into files that others read too."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
 def render() -> bytes:
     """The text of a scrape. Costs milliseconds and may read the database: call it off the event loop."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if not shared():
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_Files(None))  # type: ignore[no-untyped-call]
     for collector in COLLECTORS:
         registry.register(collector)
     return generate_latest(registry)
+
+
+class _Files(MultiProcessCollector):
+    """What all processes counted. A file without a byte belongs to a process that is starting in this moment."""
+
+    def collect(self) -> Iterator[Metric]:
+        files = [file for file in glob.glob(os.path.join(self._path, "*.db")) if os.path.getsize(file)]
+        yield from self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:

@@ -66,8 +66,12 @@ class Broadcaster:
         """Send through this loop from now on: the one that serves the sockets, where the in-memory layer lives."""
         with self._lock:
             self._loop, self._scheduled = loop, False
-        # Without Redis every listener sits in this process, so none here means none at all.
-        self._nobody_elsewhere = isinstance(get_channel_layer(), InMemoryChannelLayer)
+        self._nobody_elsewhere = self.is_local
+
+    @property
+    def is_local(self) -> bool:
+        """Without Redis every listener sits in the process that serves the sockets: none there means none at all."""
+        return isinstance(get_channel_layer(), InMemoryChannelLayer)
 
     def unbind(self) -> None:
         """Stop sending; called at shutdown, before the loop closes."""

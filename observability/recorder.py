@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 
 from django.db import connection, transaction
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 BATCH_ROWS = 200
-"""Larger ones would hold the interpreter's lock, and so the event loop, for too long."""
+"""Larger ones would hold the interpreter's lock, and so the event loop of the same process, for too long."""
 INTERVAL_S = 0.2
 REPLAY_EVERY_S = 1.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
@@ -55,9 +56,25 @@ class RecorderState:
     """Records that the database refused and that are kept in a file of the spool, since the start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    windows: list[WindowState]
+    written: list[str]
+    """Ids of the requests that are in the database now, or were already."""
+    aside: list[str]
+    """Refused by the database for good, and kept in the file for a person."""
+    lost: list[str]
+    """In neither."""
+
+
 class Recorder:
     """One for each process. `listeners` get each committed batch, `on_posted` the budget windows it moved,
     both in the recorder's thread. Without a spool it keeps everything in memory alone.
+
+    In a writer's process it works for the gateway whose id is `writes_for`, and `on_done` hears what became of each
+    batch; what it cannot write is that gateway's to keep.
     """
 
     def __init__(
@@ -68,11 +85,19 @@ class Recorder:
         max_pending: int = 100_000,
         interval_s: float = INTERVAL_S,
         spool: Spool | None = None,
+        writes_for: str = "",
+        root: Path | None = None,
+        on_done: Callable[[Outcome], object] | None = None,
+        on_replayed: Sequence[Callable[[list[RequestRecord]], object]] | None = None,
+        batch_rows: int = BATCH_ROWS,
     ) -> None:
         self.spool = spool
-        self.owner = spool.owner if spool else new_ulid()
+        self.owner = writes_for or (spool.owner if spool else new_ulid())
         """Names this process in its leases and its spool."""
-        self._root = spool.root if spool else configured_root()
+        self._is_writer = bool(writes_for)
+        self._on_done = on_done
+        self._batch_rows = batch_rows
+        self._root = root or (spool.root if spool else configured_root())
         self.listeners = list(listeners)
         self.on_posted = list(on_posted)
         self._max_pending = max_pending
@@ -88,7 +113,11 @@ class Recorder:
         self._set_aside = 0
         self._in_memory: dict[str, Item] = {}
         """Finished requests that the spool had no room for."""
-        self._replay = Replay(self._root, listeners=self.listeners) if spool else None
+        self._replay = (
+            Replay(self._root, listeners=self.listeners if on_replayed is None else on_replayed)
+            if spool or writes_for
+            else None
+        )
         self._sweep: Iterator[None] | None = None
         self._next_sweep = 0.0
         self._ended = False
@@ -113,7 +142,7 @@ class Recorder:
     def put(self, record: RequestRecord, posting: Posting | None = None) -> None:
         """Take over a finished request; the caller must not change the record afterwards. No I/O, any thread."""
         spool = self.spool
-        if posting is None and self._full() and not (spool and spool.holds(record.id)):
+        if posting is None and not self._is_writer and self._full() and not (spool and spool.holds(record.id)):
             # The database is away, and it is refusals that come in: they must not fill the memory and the disk that
             # the charges wait in.
             logger.warning("Not recorded, the log is full: %s %s", record.id, record.error_message)
@@ -124,7 +153,7 @@ class Recorder:
             self._leave_behind([(record, posting)])
             return
         self._queue.append((record, posting))
-        if len(self._queue) >= BATCH_ROWS and not self._wake.is_set():
+        if len(self._queue) >= self._batch_rows and not self._wake.is_set():
             self._wake.set()
 
     @property
@@ -181,6 +210,8 @@ class Recorder:
 
     def _leave_behind(self, items: Sequence[Item]) -> None:
         """Set aside what is in memory alone."""
+        if self._is_writer:
+            return
         for record, posting in items:
             if self.spool is None or self._in_memory.pop(record.id, None) is not None:
                 self._keep_aside(record, posting, "the database was away until the process ended")
@@ -194,7 +225,7 @@ class Recorder:
         try:
             while True:
                 self._wait_for_rows()
-                self._batch = [self._queue.popleft() for _ in range(min(BATCH_ROWS, len(self._queue)))]
+                self._batch = [self._queue.popleft() for _ in range(min(self._batch_rows, len(self._queue)))]
                 if self._batch:
                     if not self._write_until_done(self._batch):
                         return
@@ -208,7 +239,7 @@ class Recorder:
 
     def _wait_for_rows(self) -> None:
         """Wait for a full batch or the interval's end; not at all when stopping or in the middle of a replay."""
-        if len(self._queue) < BATCH_ROWS and self._stop_by is None and self._sweep is None:
+        if len(self._queue) < self._batch_rows and self._stop_by is None and self._sweep is None:
             self._wake.wait(self._interval)
             self._wake.clear()
 
@@ -252,7 +283,7 @@ class Recorder:
                 if not self._last_error:
                     logger.warning("The request log cannot be written and is kept in memory: %s", outage)
                 self._last_error = str(outage)
-                metrics.PENDING.set(len(self._queue) + len(batch))
+                self._show_pending(len(self._queue) + len(batch))
                 connection.close()
             else:
                 metrics.FLUSH_SECONDS.observe(time.perf_counter() - began)
@@ -267,24 +298,32 @@ class Recorder:
             logger.info("The request log is written again.")
             self._last_error = ""
         self._last_flush_at = datetime.now(UTC)
-        metrics.PENDING.set(len(self._queue))
+        self._show_pending(len(self._queue))
         if written.windows:
             # First of all: until the budgets know, figures read from the ledger count the batch a second time.
             for hear in self.on_posted:
                 _tell(hear, written.windows)
-        self._settle(batch, [(item, why) for item, why in written.refused if not self._keep_aside(*item, why)])
+        lost = {item[0].id for item, why in written.refused if not self._keep_aside(*item, why)}
+        self._settle(batch, lost)
+        if self._on_done is not None:
+            ids = [record.id for record in written.records]
+            aside_ids = [item[0].id for item, _ in written.refused if item[0].id not in lost]
+            _tell(self._on_done, Outcome(written.windows, ids, aside_ids, list(lost)))
         for listener in self.listeners:
             _tell(listener, written.records)
         # Last: nobody waits for it, and it may wait for the database.
         self._touch_keys([posting for _, posting in batch if posting is not None])
         return True
 
-    def _settle(self, batch: list[Item], lost: list[tuple[Item, str]]) -> None:
+    def _show_pending(self, count: int) -> None:
+        if not self._is_writer:  # its gateway counts them
+            metrics.PENDING.set(count)
+
+    def _settle(self, batch: list[Item], lost: set[str]) -> None:
         """Tell the spool what is in the database or in the file: it keeps what is in neither."""
         if self.spool is None:
             return
-        kept = {item[0].id for item, _ in lost}
-        self.spool.settled([record.id for record, _ in batch if record.id not in kept])
+        self.spool.settled([record.id for record, _ in batch if record.id not in lost])
         if self._in_memory:
             for record, _ in batch:
                 self._in_memory.pop(record.id, None)

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError, InterfaceError
 
+from governance import leases
 from governance.catalog import price_book
 from governance.domain.pricing import PriceBook
 from governance.domain.usage import Usage
@@ -36,7 +37,14 @@ BATCH_ROWS = 200
 DIED = "gateway_died"
 """The error type of an orphan's row."""
 
-on_recovered: list[Callable[[str], object]] = []
+
+def recover_leases(owner: str) -> None:
+    """What a dead process held and did not spend is free again."""
+    count = leases.recover(owner, note="died; its spool was replayed")
+    logger.warning("The process %s died: its spool was replayed and %d leases given back.", owner, count)
+
+
+on_recovered: list[Callable[[str], object]] = [recover_leases]
 """Called with the owner's id once everything that it left is in the database, in the thread that replays; then its
 folder goes. One that raises keeps the folder: the replay comes again."""
 

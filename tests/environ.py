@@ -11,6 +11,8 @@ os.environ["COMPTROLLER_DATA_DIR"] = os.environ.get("COMPTROLLER_TEST_DATA_DIR")
     prefix="comptroller-test-"
 )
 os.environ.setdefault("COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS", "1")
+# Gateways inside the test's own process write into its database, which no other process knows.
+os.environ["COMPTROLLER_WRITER"] = "thread"
 for name in ("ANTHROPIC_API_KEY", "REDIS_URL", "CELERY_BROKER_URL", "COMPTROLLER_PUBLIC_URL"):
     os.environ.pop(name, None)
 

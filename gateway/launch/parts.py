@@ -75,7 +75,7 @@ def _servers(plan: Plan, environ: dict[str, str]) -> list[Part]:
     if plan.listener is None:
         return []
     of_server, on_end = dict(environ), None
-    if plan.workers > 1:
+    if plan.workers > 1 or (plan.role.serves_data_plane and settings.COMPTROLLER["COMPTROLLER_WRITER"] == "process"):
         # Must be there before metrics are imported: each server counts into files that every one of them reads.
         folder = _empty_metrics_folder("metrics-web" if plan.role is Role.WEB else "metrics")
         of_server["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
@@ -148,7 +148,7 @@ async def _ask(host: str, port: int) -> bytes:
 
 
 def _empty_metrics_folder(name: str) -> Path:
-    """Where several servers count together; what an earlier `up` counted goes, as it does with one server."""
+    """Where servers and their writers count together; what an earlier `up` counted goes, as it does with one server."""
     folder = Path(settings.DATA_DIR) / name
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):

@@ -119,7 +119,11 @@ class Spool:
 
     def finish(self, record: RequestRecord, posting: Posting | None) -> bool:
         """Note a finished request; False where there is no room and it is in memory alone."""
-        if self._note(Kind.FINISHED, record.id, notes.encode(Finished(record, posting))):
+        return self.note_finished(record.id, notes.encode(Finished(record, posting)))
+
+    def note_finished(self, id: str, payload: bytes) -> bool:
+        """The same for a note that is encoded already."""
+        if self._note(Kind.FINISHED, id, payload):
             return True
         metrics.SPOOL_UNNOTED.labels("finished").inc()
         return False

@@ -172,10 +172,10 @@ def test_up_killed_leaves_no_orphan(folder: Path) -> None:
     with Up(folder) as up:
         up.ready()
         children = up.process.children(recursive=True)
-        assert len(children) == 4
+        assert len(children) == 5, "server and its writer, simulator, worker, beat"
         up.process.kill()
         gone, alive = psutil.wait_procs(children, timeout=60)
-        assert (len(gone), alive) == (4, [])
+        assert (len(gone), alive) == (5, [])
 
 
 def test_a_running_answer_ends_before_the_server_does(folder: Path) -> None:

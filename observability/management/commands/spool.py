@@ -11,8 +11,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from governance import leases
-from observability import replay
 from observability.batch import Outage, write
 from observability.replay import Replay
 from observability.spool import Finished, aside, configured_root, folders
@@ -40,8 +38,6 @@ class Command(BaseCommand):
         self._list(root)
 
     def _replay(self, root: Path) -> None:
-        if _recover not in replay.on_recovered:
-            replay.on_recovered.append(_recover)
         done = Replay(root)
         for _ in done.sweep():
             pass
@@ -78,10 +74,6 @@ class Command(BaseCommand):
             self.stdout.write(f"  damaged: {kept} (its note is beside it; remove both when they are looked into)")
         for id_, reason in aside.entries(root):
             self.stdout.write(f"  set aside: {id_}: {reason[:200]}")
-
-
-def _recover(owner: str) -> None:
-    leases.recover(owner, note="died; its spool was replayed by manage.py spool")
 
 
 def _contents(path: Path) -> str:
