@@ -17,6 +17,7 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from gateway import line, runtime  # noqa: E402
 from gateway.anthropic import PREFIX, anthropic  # noqa: E402
 from gateway.line.asgi import Receive, Scope, Send, serve  # noqa: E402
+from gateway.probes import PROBES  # noqa: E402
 from gateway.roles import Role, is_for_both, not_for_clients, not_for_people  # noqa: E402
 from observability.routing import websocket_urlpatterns  # noqa: E402
 
@@ -53,6 +54,8 @@ async def http(scope: Scope, receive: Receive, send: Send) -> None:
     surface = line.find(scope["path"])
     if surface is not None:
         await serve(surface, scope, receive, send)
+    elif (probe := PROBES.get(scope["path"])) is not None:
+        await probe(scope, receive, send)
     else:
         await django(scope, receive, send)
 

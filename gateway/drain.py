@@ -18,6 +18,7 @@ from types import FrameType
 
 import uvicorn
 
+from gateway import runtime
 from gateway.connections import Connections
 from observability.health import Check
 
@@ -68,6 +69,7 @@ class Server(uvicorn.Server):
         self._connections.drain()
         if self._delay_seconds:
             await self._until(lambda: False, self._delay_seconds)
+        runtime.stopping()
         for server in self.servers:
             server.close()
         for sock in sockets or ():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from gateway.overload import Refusal
 from governance.domain.access import Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Ladder, Unit
 from governance.domain.money import show_usd
@@ -30,6 +31,8 @@ class Answer:
     refusal: bool = True
     repeats: bool = False
     """The client sends the same request again although nothing will change: its repeats are one event in the log."""
+    floods: bool = False
+    """It comes in great numbers when it comes: the log has a sample of them."""
 
     def body(self, request_id: str) -> bytes:
         return json.dumps(
@@ -256,6 +259,26 @@ def log_full() -> Refused:
             "The gateway cannot write its request log at the moment and takes no new request. Try again shortly.",
             ((b"retry-after", b"5"),),
             refusal=False,
+        )
+    )
+
+
+def overloaded(why: Refusal, seconds: float, retry_after: int) -> Refused:
+    """This process is at its own limit. Claude Code waits as `retry-after` says and tries up to 11 times."""
+    match why:
+        case Refusal.QUEUE_FULL:
+            what = "The gateway serves as many requests as it can, and as many wait as may."
+        case Refusal.WAITED:
+            what = f"The gateway serves as many requests as it can, and none ended for this one within {seconds:g} s."
+        case Refusal.STOPPING:
+            what = "This process of the gateway is stopping."
+    return Refused(
+        Answer(
+            529,
+            "overloaded_error",
+            f"{what} Nothing was sent to a provider and nothing is charged. Try again in {retry_after} s.",
+            ((b"retry-after", str(retry_after).encode()),),
+            floods=True,
         )
     )
 

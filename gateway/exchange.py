@@ -65,6 +65,8 @@ class Exchange(msgspec.Struct):
     path: str
     """Below the surface's prefix, for example `/v1/messages`."""
     started: float
+    place: int | None = None
+    """Bytes that its place in the gate holds for the body; None without a place."""
     body: bytes = b""
     peek: Peek | None = None
     grant: Grant | None = None

@@ -1,8 +1,9 @@
 """The life of one request, step by step: read this file first.
 
 A request is authenticated, read, authorized, admitted, routed and forwarded; whatever happens on the way, it is settled
-once. (`descend` may put a cheaper model in the place of the one asked for, where a budget near its limit says so.) A
-step that says no raises `Refused` with the answer; `errors.py` is the one place that words them.
+once. (`take_place` lets it wait where the process has enough to do; `descend` may put a cheaper model in the place of
+the one asked for, where a budget near its limit says so.) A step that says no raises `Refused` with the answer;
+`errors.py` is the one place that words them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange
 from gateway.forward import forward
 from gateway.ladder import descend
+from gateway.place import leave_place, take_place
 from gateway.read import attribute, read
 from gateway.route import route
+from observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ log = logging.getLogger(__name__)
 async def messages(exchange: Exchange) -> None:
     """`POST /v1/messages`: a model call, streaming or not."""
     grant = authenticate(exchange)
+    await take_place(exchange, grant)
     request = await read(exchange)
     authorize(exchange, grant, request.model)
     model = await descend(exchange, grant, request.model)
@@ -41,6 +45,7 @@ async def count_tokens(exchange: Exchange) -> None:
     exchange.billable = False
     exchange.record.request_class = "count_tokens"
     grant = authenticate(exchange)
+    await take_place(exchange, grant)
     request = await read(exchange)
     authorize(exchange, grant, request.model)
     await route(exchange, grant, request.model)
@@ -75,14 +80,28 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
         settle.finish(exchange, "error", exchange.answered_status)
         # The connection keeps its line until the next request: not this one's body with it.
         exchange.line.on_gone = None
+        leave_place(exchange)
 
 
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:
     """Note the answer on the record and settle before it is sent."""
     record = exchange.record
-    if exchange.peek is None:
-        attribute(exchange, None)
     record.error_type, record.error_message = answer.type, answer.message
+    if answer.floods:
+        _sample(exchange)
+    if exchange.peek is None and exchange.recorded:
+        attribute(exchange, None)
     if answer.repeats and record.session_id:
         exchange.recorded = exchange.gateway.repeats.first((record.virtual_key_id, record.session_id, answer.message))
     settle.finish(exchange, status, answer.status if exchange.answered_status is None else exchange.answered_status)
+
+
+def _sample(exchange: Exchange) -> None:
+    """Of many refusals in a second one is a row: an overload must not become one of the log, too."""
+    record = exchange.record
+    left_out = exchange.gateway.floods.left_out(record.virtual_key_id)
+    if left_out is None:
+        exchange.recorded = False
+        metrics.refused_without_row(record)
+    elif left_out:
+        record.error_message += f" ({left_out:,} more refusals of this key have no row of their own.)"

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from gateway import errors
 from gateway.exchange import Exchange
 from gateway.line import BodyOverdue, BodyTooLarge
+from gateway.place import body_came
 from gateway.wire import attribution
 from gateway.wire.peek import BadBody, Peek, peek
 from governance.domain.access import Grant, ProjectRef
@@ -18,6 +19,7 @@ async def read(exchange: Exchange) -> Peek:
     began = time.monotonic()
     exchange.body = await _body(exchange)
     exchange.waited_seconds += time.monotonic() - began
+    body_came(exchange)
     exchange.record.request_bytes = len(exchange.body)
     try:
         request = peek(exchange.body)

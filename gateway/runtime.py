@@ -25,7 +25,9 @@ from gateway.abandoned import Abandoned
 from gateway.exchange import Target
 from gateway.leasing import Leasing
 from gateway.line import Line
-from gateway.repeats import Repeats
+from gateway.overload import Bounds, Gate
+from gateway.pulse import Pulse
+from gateway.repeats import Floods, Repeats
 from gateway.upstream import Upstream
 from governance import snapshot
 from governance.domain.access import SecretGrant, parse_networks
@@ -74,10 +76,21 @@ class Gateway:
         )
         self.stall_seconds: float = configured["COMPTROLLER_STALL_SECONDS"]
         self.repeats = Repeats()
+        self.floods = Floods()
+        self.gate = Gate(
+            Bounds(
+                requests=configured["COMPTROLLER_MAX_REQUESTS"],
+                body_bytes=configured["COMPTROLLER_MAX_BODY_MEMORY_BYTES"],
+                queue=configured["COMPTROLLER_QUEUE_REQUESTS"],
+                seconds=configured["COMPTROLLER_QUEUE_SECONDS"],
+                lag=configured["COMPTROLLER_MAX_LAG_MS"] / 1000,
+            )
+        )
         self._proxies = parse_networks(configured["COMPTROLLER_TRUSTED_PROXIES"])
         # One thread, so that the configuration is always read over the same database connection.
         self._reader = ThreadPoolExecutor(1, "configuration")
         self._loop = asyncio.get_running_loop()
+        self.pulse = Pulse(self.gate, self._loop)
         self._follower: asyncio.Task[None] | None = None
         self._read_at = 0.0
         self._problem = "not read yet"
@@ -96,6 +109,7 @@ class Gateway:
         health.register("spool", self.spool.check)
         health.register("budgets", self._budgets_check)
         health.register("providers", self._providers_check)
+        health.register("load", self.pulse.check)
         await self._follow_once()
         # What is loaded now stays: the collector need not walk through it again and again while requests run.
         gc.collect()
@@ -103,11 +117,13 @@ class Gateway:
         gc.set_threshold(20_000, 20, 50)
         self._follower = self._loop.create_task(self._follow())
         self.leasing.start()
+        self.pulse.start()
 
     async def stop(self) -> None:
         """Write what is recorded and close every connection."""
         if self._follower is not None:
             self._follower.cancel()
+        self.pulse.stop()
         left = await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
         if await self.leasing.stop(written=not left):
             # Not before: a folder that is left makes the next process give back what this one held.
@@ -274,6 +290,12 @@ async def start() -> Gateway:
             await gateway.start()
             _gateway = gateway
         return _gateway
+
+
+def stopping() -> None:
+    """The server was told to stop: nobody waits for a place any more, while what runs may end."""
+    if _gateway is not None:
+        _gateway.gate.stop()
 
 
 async def stop() -> None:

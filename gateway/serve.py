@@ -25,6 +25,12 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections that may wait to be accepted; the system's own bound (net.core.somaxconn) may be lower."""
+ACCEPTS = 16
+"""Connections accepted in one turn of the event loop. libuv accepts one for each descriptor it listens on: with 264
+busy clients a turn took 20 to 100 ms, and a probe that connected behind them waited for seconds."""
+SWITCH_SECONDS = 0.001
+"""How long the thread of the event loop may keep the others waiting. Admin pages, checks and the log's writer take the
+interpreter's lock dozens of times each; at Python's 5 ms they wait for a tenth of a second in all."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common load balancers, so that they and not we close an idle connection."""
 
@@ -61,6 +67,7 @@ def main() -> None:
     parser.add_argument("--ready-fd", type=int, help="An inherited pipe that is told when requests are taken.")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         from django.conf import settings
 
@@ -105,7 +112,7 @@ def main() -> None:
     health.register("accepting", server.check)
     for sentence in when_apart(Role(options.role)) if options.fd is None else ():
         log.warning(sentence)
-    server.run(sockets=[listener])
+    server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTS - 1))])
 
 
 def _bound_connections(configured: dict[str, Any]) -> None:

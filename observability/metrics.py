@@ -64,6 +64,19 @@ ABANDONED = Gauge(
     "Requests whose client has left and whose provider is read on for what it charges.",
     multiprocess_mode="livesum",
 )
+ACTIVE_REQUESTS = Gauge("comptroller_active_requests", "Requests that have a place now.", multiprocess_mode="livesum")
+QUEUE_REQUESTS = Gauge("comptroller_queue_requests", "Requests that wait for a place now.", multiprocess_mode="livesum")
+QUEUE_SECONDS = Histogram(
+    "comptroller_queue_seconds",
+    "How long those waited that found no place at once.",
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+BODY_MEMORY = Gauge(
+    "comptroller_body_memory_bytes", "Room that request bodies take in memory now.", multiprocess_mode="livesum"
+)
+LOOP_LAG = Gauge(
+    "comptroller_event_loop_lag_seconds", "How late the event loop is, smoothed.", multiprocess_mode="livemax"
+)
 PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["provider"], multiprocess_mode="livemin")
 CREDENTIALS_REJECTED = Counter(
     "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
@@ -125,6 +138,24 @@ def set_running(*, tasks: int, holds: int, outstanding: int, abandoned: int) -> 
     OPEN_HOLDS.set(holds)
     SPOOL_OUTSTANDING.set(outstanding)
     ABANDONED.set(abandoned)
+
+
+def set_load(*, running: int, waiting: int, body_bytes: int, lag: float) -> None:
+    """What the gate of this process holds, ten times a second; `lag` in seconds."""
+    ACTIVE_REQUESTS.set(running)
+    QUEUE_REQUESTS.set(waiting)
+    BODY_MEMORY.set(body_bytes)
+    LOOP_LAG.set(lag)
+
+
+def queued(seconds: float) -> None:
+    QUEUE_SECONDS.observe(seconds)
+
+
+def refused_without_row(record: RequestRecord) -> None:
+    """Count a refusal that is left out of the log: the counters know every one."""
+    REQUESTS.labels("", "", f"{record.customer}/{record.team}" if record.team else "", "refused").inc()
+    REFUSALS.labels(_error_type(record)).inc()
 
 
 def credential_rejected(provider: str) -> None:
