@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 _LOOKALIKES = frozenset({b"content_length", b"transfer_encoding"})
 """Read as the real ones by what turns names into variables (CGI and its heirs)."""
+_TELLING = frozenset({b"host", b"content-length", b"transfer-encoding"}) | _LOOKALIKES
 
 
 def is_ambiguous(method: bytes, version: str, headers: Iterable[tuple[bytes, bytes]], *, upgrade: bool) -> bool:
@@ -18,6 +19,8 @@ def is_ambiguous(method: bytes, version: str, headers: Iterable[tuple[bytes, byt
     hosts = 0
     has_body = False
     for name, value in headers:
+        if name not in _TELLING:
+            continue
         if name == b"host":
             hosts += 1
         elif name == b"transfer-encoding":
@@ -27,7 +30,7 @@ def is_ambiguous(method: bytes, version: str, headers: Iterable[tuple[bytes, byt
             has_body = True
         elif name == b"content-length":
             has_body = has_body or value.strip() != b"0"
-        elif name in _LOOKALIKES:
+        else:
             return True
     if hosts > 1 or (version == "1.1" and not hosts) or version not in {"1.0", "1.1"}:
         return True

@@ -254,6 +254,7 @@ class Front(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
+    _body_waits = False
     _turned_away = False
     _running: DirectLine | None = None
     """Whose answer is being written: with a pipelined request behind it, it is not the last one that came."""
@@ -274,20 +275,22 @@ class Front(HttpToolsProtocol):
                 self._end_with(_HEAD_TOO_LARGE)
                 return
         super().data_received(data)
-        if self._in_body:
+        if self._in_head:
+            CONNECTIONS.head_waits(self)
+        elif self._in_body:
+            self._body_waits = True
             CONNECTIONS.body_waits(self)
 
     def on_message_begin(self) -> None:
         # The scope of ASGI is made where it is needed.
         self._in_head = True
-        CONNECTIONS.head_began(self)
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes, self._in_body = False, 0, True
-        CONNECTIONS.head_ended(self)
+        CONNECTIONS.asked(self)
         upgrade = self.parser.should_upgrade()
         if is_ambiguous(self.parser.get_method(), self.parser.get_http_version(), self.headers, upgrade=upgrade):
             raise ValueError("ambiguous framing")  # the parser stops, and `send_400_response` is called
@@ -324,7 +327,9 @@ class Front(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        CONNECTIONS.body_ended(self)
+        if self._body_waits:
+            self._body_waits = False
+            CONNECTIONS.body_ended(self)
         if isinstance(self.cycle, DirectLine):
             self.cycle.on_whole()
         else:

@@ -208,6 +208,13 @@ def _generation(parts: Parts, name: str, generation: str, program: str = READY, 
     return Part(name, module, [generation], environ={"PYTHONPATH": path}, announces=True, on_end=on_end)
 
 
+def _running(parts: Parts) -> list[psutil.Process]:
+    """The children of this test: other tests of the same process have theirs."""
+    return [
+        child for child in psutil.Process().children() if str(parts.folder) in child.environ().get("PYTHONPATH", "")
+    ]
+
+
 async def test_a_new_generation_takes_the_place_of_the_old_one(parts: Parts) -> None:
     ended: list[int] = []
     for name in ("a", "b"):
@@ -239,7 +246,7 @@ async def test_a_generation_that_fails_leaves_the_old_one(parts: Parts, program:
 
     assert (parts.supervisor.pid("a"), parts.supervisor.pid("b")) == old
     # What was started of the new generation is gone again.
-    assert len(psutil.Process().children()) == 2
+    assert len(_running(parts)) == 2
 
 
 async def test_a_stop_during_a_replacement_ends_both_generations(parts: Parts) -> None:
@@ -252,7 +259,7 @@ async def test_a_stop_during_a_replacement_ends_both_generations(parts: Parts) -
     await parts.supervisor.stop()
 
     assert parts.said.count("a | ends") == 2
-    assert psutil.Process().children() == []
+    assert _running(parts) == []
 
 
 async def test_what_must_not_run_twice_stops_before_it_starts(parts: Parts) -> None:
