@@ -78,6 +78,7 @@ class _Phase:
 class Connections:
     """Bookkeeping of one process; every method belongs to its event loop. Times are seconds of a monotonic clock.
 
+    Most heads and bodies come in one piece: those cost one `asked` and one `idle`, about a microsecond together.
     A connection is in at most one phase: `silent` (opened, no byte yet), `head` (inside a request's head), `body`
     (inside its body), `idle` (answered, nothing asked). One whose request is being answered is in none.
     """
@@ -142,18 +143,17 @@ class Connections:
         for phase in (self._spare, self._silent, self._heads, self._bodies, self._told, self._idle):
             phase.leave(connection)
 
+    def head_waits(self, connection: Connection) -> None:
+        """A part of a head came and more is to come. Its time runs from the first part."""
+        if connection not in self._heads:
+            self._silent.leave(connection)
+            self._idle.leave(connection)
+            self._heads.enter(connection, self._clock())
+
     def asked(self, connection: Connection) -> None:
-        """The first byte of a request came."""
+        """The head is whole: something runs on this connection."""
         self._silent.leave(connection)
         self._idle.leave(connection)
-
-    def head_began(self, connection: Connection) -> None:
-        """The head of a request is not whole yet."""
-        self.asked(connection)
-        self._heads.enter(connection, self._clock())
-
-    def head_ended(self, connection: Connection) -> None:
-        """The head is whole."""
         self._heads.leave(connection)
 
     def body_waits(self, connection: Connection) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 _LOOKALIKES = frozenset({b"content_length", b"transfer_encoding"})
 """Read as the real ones by what turns names into variables (CGI and its heirs)."""
-
 _UNUSUAL = _LOOKALIKES | {b"transfer-encoding"}
 
 

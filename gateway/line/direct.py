@@ -254,8 +254,7 @@ class Front(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
-    _head_waits = _body_waits = False
-    """Whether the bookkeeping was told that this part of a request has not come as a whole."""
+    _body_waits = False
     _turned_away = False
     _running: DirectLine | None = None
     """Whose answer is being written: with a pipelined request behind it, it is not the last one that came."""
@@ -276,27 +275,22 @@ class Front(HttpToolsProtocol):
                 self._end_with(_HEAD_TOO_LARGE)
                 return
         super().data_received(data)
-        # Most requests come as a whole: the bookkeeping hears only of those that do not.
-        if self._in_body:
+        if self._in_head:
+            CONNECTIONS.head_waits(self)
+        elif self._in_body:
             self._body_waits = True
             CONNECTIONS.body_waits(self)
-        elif self._in_head and not self._head_waits:
-            self._head_waits = True
-            CONNECTIONS.head_began(self)
 
     def on_message_begin(self) -> None:
         # The scope of ASGI is made where it is needed.
         self._in_head = True
-        CONNECTIONS.asked(self)
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes, self._in_body = False, 0, True
-        if self._head_waits:
-            self._head_waits = False
-            CONNECTIONS.head_ended(self)
+        CONNECTIONS.asked(self)
         upgrade = self.parser.should_upgrade()
         if is_ambiguous(self.parser.get_method(), self.parser.get_http_version(), self.headers, upgrade=upgrade):
             raise ValueError("ambiguous framing")  # the parser stops, and `send_400_response` is called

@@ -46,8 +46,8 @@ def answered(connections: Connections) -> Line:
     """A connection that is idle after its first answer."""
     line = Line()
     connections.opened(line)
-    connections.head_began(line)
-    connections.head_ended(line)
+    connections.head_waits(line)
+    connections.asked(line)
     connections.idle(line)
     return line
 
@@ -67,7 +67,7 @@ def test_a_head_that_trickles_is_closed_whatever_comes_in_between() -> None:
     line = Line()
     connections.opened(line)
     clock.now += 20
-    connections.head_began(line)
+    connections.head_waits(line)
     after(connections, clock, 29.9)
     assert line.asked == []
     after(connections, clock, 0.1)
@@ -78,8 +78,8 @@ def test_a_whole_head_has_no_limit_any_more() -> None:
     connections, clock = made()
     line = Line()
     connections.opened(line)
-    connections.head_began(line)
-    connections.head_ended(line)
+    connections.head_waits(line)
+    connections.asked(line)
     after(connections, clock, 10_000)
     assert line.asked == []
 
@@ -88,8 +88,8 @@ def test_a_body_may_take_long_but_not_be_silent() -> None:
     connections, clock = made()
     line = Line()
     connections.opened(line)
-    connections.head_began(line)
-    connections.head_ended(line)
+    connections.head_waits(line)
+    connections.asked(line)
     for _ in range(10):
         connections.body_waits(line)
         after(connections, clock, 59)
@@ -104,8 +104,8 @@ def test_a_body_that_goes_on_after_it_was_overdue_is_not_closed() -> None:
     connections, clock = made()
     line = Line()
     connections.opened(line)
-    connections.head_began(line)
-    connections.head_ended(line)
+    connections.head_waits(line)
+    connections.asked(line)
     connections.body_waits(line)
     after(connections, clock, 60)
     connections.body_waits(line)
@@ -120,8 +120,8 @@ def test_idle_connections_are_closed_in_the_order_in_which_they_became_idle() ->
     connections, clock = made()
     first, second = answered(connections), answered(connections)
     clock.now += 10
-    connections.head_began(first)
-    connections.head_ended(first)
+    connections.head_waits(first)
+    connections.asked(first)
     connections.idle(first)
     after(connections, clock, 65)
     assert (first.asked, second.asked) == ([], ["close"])
@@ -166,8 +166,8 @@ def test_a_drain_lets_answers_end_and_closes_the_idle_once_they_are_quiet() -> N
     clock.now += 10
     busy, just_idle, silent = Line(), answered(connections), Line()
     connections.opened(busy)
-    connections.head_began(busy)
-    connections.head_ended(busy)
+    connections.head_waits(busy)
+    connections.asked(busy)
     connections.opened(silent)
     connections.drain()
     assert connections.draining
@@ -182,7 +182,7 @@ def test_what_is_closed_is_forgotten_in_every_phase() -> None:
     connections, clock = made()
     line = Line()
     connections.opened(line)
-    connections.head_began(line)
+    connections.head_waits(line)
     connections.body_waits(line)
     connections.closed(line)
     connections.closed(line)

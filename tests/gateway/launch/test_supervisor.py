@@ -185,3 +185,88 @@ def test_parts_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 def _python(program: str, folder: Path) -> psutil.Popen:
     path = os.pathsep.join([str(folder), *filter(None, sys.path), os.getcwd()])
     return psutil.Popen([sys.executable, "-c", program], stdout=-1, text=True, env={**os.environ, "PYTHONPATH": path})
+
+
+READY = """
+import os, signal, sys, time
+def end(*_):
+    print("ends"); sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+print("runs", sys.argv[1])
+os.write(int(sys.argv[sys.argv.index("--ready-fd") + 1]), b"1")
+while True:
+    time.sleep(0.05)
+"""
+
+
+def _generation(parts: Parts, name: str, generation: str, program: str = READY, ended: list[int] | None = None) -> Part:
+    """A part that announces itself; a later generation of it may be another program."""
+    module = f"part_{name}_{generation}"
+    (parts.folder / f"{module}.py").write_text(textwrap.dedent(program))
+    path = os.pathsep.join([str(parts.folder), *filter(None, sys.path)])
+    on_end = ended.append if ended is not None else None
+    return Part(name, module, [generation], environ={"PYTHONPATH": path}, announces=True, on_end=on_end)
+
+
+def _running(parts: Parts) -> list[psutil.Process]:
+    """The children of this test: other tests of the same process have theirs."""
+    return [
+        child for child in psutil.Process().children() if str(parts.folder) in child.environ().get("PYTHONPATH", "")
+    ]
+
+
+async def test_a_new_generation_takes_the_place_of_the_old_one(parts: Parts) -> None:
+    ended: list[int] = []
+    for name in ("a", "b"):
+        parts.supervisor.start(_generation(parts, name, "one", ended=ended))
+        await parts.wait(f"{name} | runs one")
+    old = {parts.supervisor.pid("a"), parts.supervisor.pid("b")}
+
+    assert await parts.supervisor.replace([_generation(parts, name, "two") for name in ("a", "b")], 60)
+
+    said = parts.said
+    assert said.index("a | runs two") < said.index("a | ends")
+    assert said.index("b | runs two") < said.index("a | ends")
+    assert set(ended) == old
+    assert parts.supervisor.pid("a") not in old
+    assert not any(psutil.pid_exists(pid or 0) for pid in old)
+
+
+@pytest.mark.parametrize(
+    ("program", "patience"), [("raise SystemExit(3)", 60.0), (WAITS, 1.0)], ids=["it ends", "it is never ready"]
+)
+async def test_a_generation_that_fails_leaves_the_old_one(parts: Parts, program: str, patience: float) -> None:
+    for name in ("a", "b"):
+        parts.supervisor.start(_generation(parts, name, "one"))
+        await parts.wait(f"{name} | runs one")
+    old = parts.supervisor.pid("a"), parts.supervisor.pid("b")
+
+    failing = [_generation(parts, "a", "two"), _generation(parts, "b", "two", program)]
+    assert not await parts.supervisor.replace(failing, patience)
+
+    assert (parts.supervisor.pid("a"), parts.supervisor.pid("b")) == old
+    # What was started of the new generation is gone again.
+    assert len(_running(parts)) == 2
+
+
+async def test_a_stop_during_a_replacement_ends_both_generations(parts: Parts) -> None:
+    parts.supervisor.start(_generation(parts, "a", "one"))
+    await parts.wait("a | runs one")
+    replacing = asyncio.create_task(parts.supervisor.replace([_generation(parts, "a", "two", WAITS)], 600))
+    await parts.wait("a | runs")
+
+    replacing.cancel()
+    await parts.supervisor.stop()
+
+    assert parts.said.count("a | ends") == 2
+    assert _running(parts) == []
+
+
+async def test_what_must_not_run_twice_stops_before_it_starts(parts: Parts) -> None:
+    parts.supervisor.start(_generation(parts, "a", "one"))
+    await parts.wait("a | runs one")
+
+    await parts.supervisor.restart(_generation(parts, "a", "two"))
+
+    await parts.wait("a | runs two")
+    assert parts.said.index("a | ends") < parts.said.index("a | runs two")
