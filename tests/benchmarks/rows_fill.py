@@ -156,9 +156,18 @@ def fill(rows: int, now: datetime) -> None:
                 print(f"day {DAYS - day} of {DAYS}, {time.monotonic() - started:.0f} s", flush=True)
         _roll_up(cursor, words)
     ChangedHour.objects.get_or_create(hour=hour_of(now), defaults={"token": "now"})
+    windows(now)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
     print(f"filled in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def windows(now: datetime) -> None:
+    """The windows of budgets that were charged, as the ledger makes them."""
+    from governance import allowance_rows, watched
+
+    budgets = [budget for group in watched.current().by_target.values() for budget in group]
+    allowance_rows.make([(budget, budget.window(now)) for budget in budgets], now)
 
 
 def _day(cursor: Any, words: dict[str, str], now: int, day: int, sessions: int) -> None:
@@ -179,7 +188,8 @@ def _day(cursor: Any, words: dict[str, str], now: int, day: int, sessions: int) 
     cursor.execute(
         f"CREATE TEMP TABLE bench_day AS WITH RECURSIVE g(i) AS "
         f"(SELECT 0 UNION ALL SELECT i + 1 FROM g WHERE i < {SESSION - 1}) "
-        f"SELECT {words['ulid']} AS id, n, ms, r, session_id, asked, who, {integer('20000000 + r * 400000000')} AS cost, "
+        f"SELECT {words['ulid']} AS id, n, ms, r, session_id, asked, who, "
+        f"{integer('20000000 + r * 400000000')} AS cost, "
         f"CASE WHEN u < 0.965 THEN 'success' WHEN u < 0.985 THEN 'error' WHEN u < 0.9995 THEN 'refused' "
         f"ELSE 'cancelled' END AS status FROM (SELECT s * 100 + i AS n, session_id, asked, who, {rnd} AS r, "
         f"{rnd} AS u, start + {integer(f'i * 45000 + {rnd} * 40000')} AS ms FROM bench_session, g) picked"
@@ -252,6 +262,11 @@ def _roll_up(cursor: Any, words: dict[str, str]) -> None:
         f"SELECT {words['hour']} AS started_hour, {', '.join(GROUP)}, count(*), {sums} FROM observability_request "
         f"GROUP BY started_hour, {', '.join(GROUP)} ORDER BY started_hour"
     )
+    cursor.execute(
+        f"INSERT INTO observability_hourlytotal (hour, customer_id, status, requests, {', '.join(SUMS)}) "
+        f"SELECT hour, customer_id, status, sum(requests), {sums} FROM observability_hourlyusage "
+        "GROUP BY hour, customer_id, status ORDER BY hour"
+    )
 
 
 @contextmanager
@@ -291,7 +306,7 @@ def _functions(connection: Any) -> None:
 
     def ulid(ms: int, n: int) -> str:
         head = "".join(letters[(ms >> (45 - 5 * i)) & 31] for i in range(10))
-        return head + hashlib.md5(str(n).encode()).hexdigest()[:16].upper()
+        return head + hashlib.md5(str(n).encode(), usedforsecurity=False).hexdigest()[:16].upper()
 
     connection.ensure_connection()
     connection.connection.create_function("bench_ulid", 2, ulid)
