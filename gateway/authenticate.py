@@ -43,5 +43,5 @@ def _prove(exchange: Exchange, presented: str) -> SecretGrant:
     if secret is None or known is None or not keys.same_digest(secret.digest(exchange.gateway.pepper), known.digest):
         raise errors.key_unknown()
     if exchange.snapshot is exchange.gateway.snapshot:
-        exchange.gateway.proven[presented] = known
+        exchange.gateway.prove(presented, known)
     return known

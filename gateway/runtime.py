@@ -10,12 +10,14 @@ import atexit
 import gc
 import ipaddress
 import logging
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import chain
 from typing import TypeVar
 
 from django.conf import settings
@@ -29,10 +31,10 @@ from gateway.overload import Bounds, Gate
 from gateway.pulse import Pulse
 from gateway.repeats import Floods, Repeats
 from gateway.upstream import Upstream
-from governance import snapshot
+from governance import grants, snapshot
 from governance.domain.access import SecretGrant, parse_networks
 from governance.domain.book import Book
-from governance.snapshot import Snapshot
+from governance.snapshot import Changes, Snapshot
 from observability import exposition, health, live, metrics
 from observability.health import Check
 from observability.spool import Spool
@@ -44,6 +46,10 @@ _T = TypeVar("_T")
 
 POLL_SECONDS = 0.25
 """How often a process looks whether the configuration changed: a revoked key is refused well within a second."""
+BREATH_SECONDS = 0.001
+"""How long the reading of the whole configuration pauses after every few rows, about a millisecond's work."""
+SWITCH_SECONDS = 0.0005
+"""How long a thread keeps the interpreter's lock from others meanwhile; Python's own 5 ms are a request's life."""
 STALE_SECONDS = 15.0
 """After so long without reading the configuration, `/readyz` says so."""
 
@@ -60,6 +66,8 @@ class Gateway:
         self.snapshot: Snapshot = snapshot.EMPTY
         self.proven: dict[str, SecretGrant] = {}
         """Secrets compared with their digest under this snapshot: real ones only, so as many as there are keys."""
+        self._secrets_of: defaultdict[int, set[str]] = defaultdict(set)
+        """Those of `proven`, by the key's id."""
         self.book = Book()
         self.on_ladders: Counter[str] = Counter()
         """How many requests run on each budget that has a ladder."""
@@ -89,6 +97,9 @@ class Gateway:
         self._proxies = parse_networks(configured["COMPTROLLER_TRUSTED_PROXIES"])
         # One thread, so that the configuration is always read over the same database connection.
         self._reader = ThreadPoolExecutor(1, "configuration")
+        # And one that reads the whole of it, while the other goes on following single keys.
+        self._whole_reader = ThreadPoolExecutor(1, "configuration-whole")
+        self._whole: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self.pulse = Pulse(self.gate, self._loop)
         self._follower: asyncio.Task[None] | None = None
@@ -121,8 +132,9 @@ class Gateway:
 
     async def stop(self) -> None:
         """Write what is recorded and close every connection."""
-        if self._follower is not None:
-            self._follower.cancel()
+        for task in (self._follower, self._whole):
+            if task is not None:
+                task.cancel()
         self.pulse.stop()
         left = await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
         if await self.leasing.stop(written=not left):
@@ -132,8 +144,9 @@ class Gateway:
         exposition.remote = None
         live.unbind()
         await self.upstream.close()
-        await self._loop.run_in_executor(self._reader, connections.close_all)
-        self._reader.shutdown(wait=False)
+        for reader in (self._reader, self._whole_reader):
+            await self._loop.run_in_executor(reader, connections.close_all)
+            reader.shutdown(wait=False)
 
     def client_ip(self, line: Line) -> str | None:
         """The client's address; X-Forwarded-For is believed only from the proxies that the settings name."""
@@ -184,17 +197,16 @@ class Gateway:
                 outstanding=self.spool.outstanding,
                 abandoned=len(self.abandoned),
             )
-            await self._follow_once()
+            await self._follow_once(wait=False)
 
-    async def _follow_once(self) -> None:
+    async def _follow_once(self, *, wait: bool = True) -> None:
+        """Take over what changed. With `wait` also what makes it read the whole configuration, however long that is."""
         try:
-            version = await self._read(snapshot.current_version)
-            if version != self.snapshot.version:
-                fresh = await self._read(_load)
-                self.book.configure(fresh.allowances)
-                self.snapshot, self.proven = fresh, {}
-                self._rejected.clear()
-                self._show_providers()
+            if await self._follow_keys() and self._whole is None:
+                self._whole = self._loop.create_task(self._follow_whole())
+                self._whole.add_done_callback(self._whole_is_read)
+            if wait and self._whole is not None:
+                await asyncio.shield(self._whole)
             self._read_at, self._problem = time.monotonic(), ""
         except Exception as error:
             # Requests go on with the configuration that is known; /readyz and the log say that it is not followed.
@@ -202,12 +214,61 @@ class Gateway:
                 log.exception("The configuration cannot be read")
             self._problem = f"{type(error).__name__}: {error}"
 
-    async def _read(self, read: Callable[[], _T]) -> _T:
+    async def _follow_keys(self) -> bool:
+        """Take over the keys that changed, and say whether more than keys did."""
+        known = self.snapshot
+        changes, fresh = await self._read(lambda: _changed_keys(known))
+        if fresh is not None and self.snapshot is known:
+            self._show(fresh, changes.keys)
+        return changes.whole
+
+    async def _follow_whole(self) -> None:
+        """Read everything beside the traffic, and what changed of single keys meanwhile."""
+        gently = bool(self.snapshot.version)
+        load = partial(_load, _breathe if gently else lambda: None)
+        fresh = await self._read(load, self._whole_reader)
+        while True:
+            changes, caught_up = await self._read(partial(_changed_keys, fresh), self._whole_reader)
+            if caught_up is not None:
+                fresh = caught_up
+            # Nothing that is in force already may be undone: a key that was revoked meanwhile stays revoked.
+            elif fresh.keys_version >= min(self.snapshot.keys_version, changes.version):
+                break
+            else:  # more keys changed than are read one by one
+                fresh = await self._read(load, self._whole_reader)
+        self.book.configure(fresh.allowances)
+        before = list(self.snapshot.secrets.values())
+        self._show(fresh)
+        self._rejected.clear()
+        self._show_providers()
+        self._loop.run_in_executor(self._whole_reader, _dismantle, before)
+
+    def _whole_is_read(self, task: asyncio.Task[None]) -> None:
+        self._whole = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._problem = f"{type(error).__name__}: {error}"
+            log.error("The configuration cannot be read", exc_info=error)
+
+    def _show(self, fresh: Snapshot, keys: Collection[int] | None = None) -> None:
+        """Requests that begin from now on are decided by it; what was proven of other keys stays proven."""
+        self.snapshot = fresh
+        if keys is None:
+            self.proven, self._secrets_of = {}, defaultdict(set)
+            return
+        for presented in chain.from_iterable(self._secrets_of.pop(key, ()) for key in keys):
+            self.proven.pop(presented, None)
+
+    def prove(self, presented: str, known: SecretGrant) -> None:
+        """Remember that a secret was compared with its digest, until its key changes."""
+        self.proven[presented] = known
+        self._secrets_of[known.grant.key_id].add(presented)
+
+    async def _read(self, read: Callable[[], _T], reader: ThreadPoolExecutor | None = None) -> _T:
         def with_fresh_connection() -> _T:
             close_old_connections()
             return read()
 
-        return await self._loop.run_in_executor(self._reader, with_fresh_connection)
+        return await self._loop.run_in_executor(reader or self._reader, with_fresh_connection)
 
     def _show_providers(self) -> None:
         rejected = {provider for provider, _ in self._rejected}
@@ -248,13 +309,37 @@ class Gateway:
         return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
 
 
-def _load() -> Snapshot:
+def _changed_keys(known: Snapshot) -> tuple[Changes, Snapshot | None]:
+    """What changed since, and the configuration with the keys that did."""
+    changes = snapshot.changes_since(known)
+    return changes, snapshot.with_keys(known, changes) if changes.keys and known.version else None
+
+
+def _load(breathe: Callable[[], None]) -> Snapshot:
     """Read the configuration; the collector would walk through what is being built again and again."""
     gc.disable()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return snapshot.load(datetime.now(UTC))
+        fresh = snapshot.load(datetime.now(UTC), breathe)
+        # What was built stays: no collection need ever walk through it (the event loop would stand still for it).
+        gc.freeze()
+        return fresh
     finally:
+        sys.setswitchinterval(interval)
         gc.enable()
+
+
+def _breathe() -> None:
+    """Give the event loop its turn: a thread that computes on takes the interpreter's lock from it again and again."""
+    time.sleep(BREATH_SECONDS)
+
+
+def _dismantle(before: list[SecretGrant]) -> None:
+    """Let go of an older configuration a few keys at a time: all at once would hold the lock for 0.1 s."""
+    while before:
+        del before[-grants.CHUNK :]
+        _breathe()
 
 
 @lru_cache(maxsize=4096)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.db.models import TextField
 from django.db.models.functions import Cast
@@ -17,29 +17,55 @@ from governance.domain.access import Access, Grant, Network, ProjectRef, SecretG
 from governance.domain.allowance import Allowance
 from governance.models import Customer, Developer, KeySecret, ProviderAccess, Team, VirtualKey
 
+_T = TypeVar("_T")
+_ByTarget = Mapping[tuple[str, int], Sequence[Allowance]]
+CHUNK = 100
+"""Rows that are fetched and worked on between two breaths: a millisecond's work."""
+
+
+def gently(rows: Iterable[_T], breathe: Callable[[], None]) -> Iterator[_T]:
+    """The rows, with a breath after every few."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if not number % CHUNK:
+            breathe()
+
 
 def read(
-    by_target: Mapping[tuple[str, int], list[Allowance]], projects: Mapping[int, ProjectRef]
+    by_target: _ByTarget,
+    projects: Mapping[int, ProjectRef],
+    *,
+    keys: Collection[int] | None = None,
+    breathe: Callable[[], None] = lambda: None,
 ) -> dict[str, SecretGrant]:
-    """Every secret with its key's grant, by public id; call inside a transaction."""
+    """Every secret with its key's grant, by public id, or only those of some keys; call inside a transaction."""
+
+    def of_keys(rows: Any, column: str) -> Iterator[Any]:
+        chosen = rows if keys is None else rows.filter(**{f"{column}__in": keys})
+        return gently(chosen.iterator(chunk_size=CHUNK), breathe)
+
     accesses: dict[int, list[Access]] = defaultdict(list)
     columns = ("pk", "virtual_key_id", "provider_id", "model_patterns", "weight")
-    for pk, key_id, provider_id, patterns, weight in ProviderAccess.objects.order_by("pk").values_list(*columns):
+    found = of_keys(ProviderAccess.objects.order_by("pk").values_list(*columns), "virtual_key")
+    for pk, key_id, provider_id, patterns, weight in found:
         allowances = tuple(by_target.get(("provider_access", pk), ()))
         accesses[key_id].append(Access(pk, provider_id, tuple(patterns), weight, allowances))
     lists = {name: Cast(name, TextField()) for name in ("model_patterns", "allowed_ips")}
-    keys = VirtualKey.objects.order_by("pk").values_list(*(lists.get(name, name) for name in _Key._fields))
+    columns_of_keys = VirtualKey.objects.order_by("pk").values_list(*(lists.get(name, name) for name in _Key._fields))
     # The keys before their parents: a key that is read has a team, unless both went meanwhile.
-    rows = [_Key._make(row) for row in keys.iterator(chunk_size=5000)]
-    parents = _Parents.read(by_target, projects)
+    rows = [_Key._make(row) for row in of_keys(columns_of_keys, "pk")]
+    people = None if keys is None else {key.developer_id for key in rows if key.developer_id}
+    parents = _Parents.read(by_target, projects, people, breathe)
     grants = {
-        key.pk: _grant(key, tuple(accesses.get(key.pk, ())), parents) for key in rows if key.team_id in parents.teams
+        key.pk: _grant(key, tuple(accesses.get(key.pk, ())), parents)
+        for key in gently(rows, breathe)
+        if key.team_id in parents.teams
     }
     # A key issued between the reads raised the version: the next load has it.
     secrets = KeySecret.objects.order_by("pk").values_list("public_id", "digest", "virtual_key_id", "valid_until")
     return {
         public_id: SecretGrant(digest, grants[key_id], valid_until)
-        for public_id, digest, key_id, valid_until in secrets.iterator(chunk_size=5000)
+        for public_id, digest, key_id, valid_until in of_keys(secrets, "virtual_key")
         if key_id in grants
     }
 
@@ -66,16 +92,25 @@ class _Parents:
     developers: Mapping[int, tuple[str, bool, str]]
     """E-mail, active, name for people."""
     projects: Mapping[int, ProjectRef]
-    by_target: Mapping[tuple[str, int], list[Allowance]]
+    by_target: _ByTarget
     shared: dict[int, tuple[Allowance, ...]]
     """By team: what every key of it has."""
 
     @classmethod
-    def read(cls, by_target: Mapping[tuple[str, int], list[Allowance]], projects: Mapping[int, ProjectRef]) -> _Parents:
+    def read(
+        cls,
+        by_target: _ByTarget,
+        projects: Mapping[int, ProjectRef],
+        developers: Collection[int] | None,
+        breathe: Callable[[], None],
+    ) -> _Parents:
         people = Developer.objects.order_by().values_list("pk", "email", "is_active", "name")
+        if developers is not None:
+            people = people.filter(pk__in=developers)
+        rows = gently(people.iterator(CHUNK), breathe)
         return cls(
             teams={team.pk: team for team in Team.objects.select_related("customer").order_by("pk")},
-            developers={pk: (email, is_active, name or email) for pk, email, is_active, name in people.iterator(5000)},
+            developers={pk: (email, is_active, name or email) for pk, email, is_active, name in rows},
             projects=projects,
             by_target=by_target,
             shared={},

@@ -1,7 +1,9 @@
 """The configuration as frozen values: what a gateway process decides with, read from the database at once.
 
-Every change raises `ConfigurationVersion` in its own transaction, so a process that polls `current_version` and loads
-again when it moved follows any change, by whatever program it was made.
+Every change raises `ConfigurationVersion` in its own transaction, so a process that polls `changes_since` follows any
+change, by whatever program it was made. What concerns single keys (issued, rotated, revoked) is read for those keys
+alone and put over what is known (`with_keys`); anything else makes it read the whole again (`load`), which takes
+seconds of a large installation: meanwhile single keys are followed in what is known.
 
 Made for 100,000 keys and 10,000 budgets (`tests/benchmarks/snapshot.py`): a row of the many is plain values, not a
 model with its joined parents, and what many keys have in common is one object.
@@ -11,8 +13,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +29,13 @@ from governance.domain.access import ProjectRef, SecretGrant, matches
 from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
 from governance.domain.pricing import PriceBook
 from governance.encryption import CannotDecrypt
+from governance.grants import CHUNK, gently
 from governance.models import (
     Budget,
     ConfigurationVersion,
     Customer,
     Developer,
+    KeyChange,
     Project,
     Provider,
     ProviderAccess,
@@ -76,6 +80,7 @@ class Snapshot:
     """Everything that the data plane knows, as of one version of the configuration."""
 
     version: int
+    """Every change up to this one is in it, as far as it concerns more than single keys."""
     secrets: Mapping[str, SecretGrant]
     """By public id."""
     providers: Mapping[int, ProviderConfig]
@@ -85,6 +90,10 @@ class Snapshot:
     """By customer: patterns of working directories."""
     prices: PriceBook
     allowances: Mapping[str, Allowance]
+    by_target: Mapping[tuple[str, int], Sequence[Allowance]] = field(default_factory=dict, repr=False)
+    """The same by scope and id of what they limit."""
+    keys_version: int = 0
+    """Every change of single keys up to this one is in it."""
     _memory: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def remembered(self, question: Hashable, work: Callable[[], _T]) -> _T:
@@ -102,22 +111,74 @@ class Snapshot:
 EMPTY = Snapshot(0, {}, {}, {}, {}, PriceBook(()), {})
 
 
-def current_version() -> int:
-    """The configuration's version; one indexed read."""
-    return ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
+MOST_KEYS = 1_000
+"""Changed keys above which the whole configuration is read again: it is not much slower then."""
 
 
-def load(now: datetime) -> Snapshot:
-    """Read the whole configuration in one transaction."""
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened since a snapshot was read. `keys` are to be read again; with `whole`, everything is."""
+
+    version: int
+    keys: frozenset[int] = frozenset()
+    whole: bool = False
+
+    def __bool__(self) -> bool:
+        return self.whole or bool(self.keys)
+
+
+def changes_since(known: Snapshot) -> Changes:
+    """One indexed read where nothing happened.
+
+    A version that moved though neither a key nor anything wide was noted (its trigger is an older release's, or the
+    row was written by hand) is a change of everything.
+    """
+    version, wide = ConfigurationVersion.objects.values_list("version", "wide").first() or (0, 0)
+    if version == known.keys_version and wide <= known.version:
+        return Changes(version)
+    noted = KeyChange.objects.filter(version__gt=known.keys_version).values_list("key_id", flat=True)
+    keys = frozenset(noted[: MOST_KEYS + 1])
+    nothing_noted = not keys and wide <= known.keys_version
+    whole = not known.version or wide > known.version or version < known.keys_version or nothing_noted
+    if len(keys) > MOST_KEYS:
+        return Changes(version, whole=True)
+    return Changes(version, keys, whole or _renamed(known, keys))
+
+
+def with_keys(known: Snapshot, changes: Changes) -> Snapshot:
+    """The same configuration with these keys as they are now."""
     with transaction.atomic():
-        version = current_version()
+        projects = {ref.id: ref for ref in known.projects.values()}
+        fresh = grants.read(known.by_target, projects, keys=changes.keys)
+    gone = {public_id for public_id, secret in known.secrets.items() if secret.grant.key_id in changes.keys}
+    kept = known.secrets if not gone else {name: one for name, one in known.secrets.items() if name not in gone}
+    version = known.version if changes.whole else changes.version
+    return replace(known, secrets={**kept, **fresh}, version=version, keys_version=changes.version)
+
+
+def _renamed(known: Snapshot, keys: Collection[int]) -> bool:
+    """Whether budgets call one of these keys by another name than it has now: they are read with everything else."""
+    limited = [key for key in keys if ("virtual_key", key) in known.by_target]
+    names = dict(VirtualKey.objects.filter(pk__in=limited).values_list("pk", "name"))
+    return any(allowance.target != names[key] for key in names for allowance in known.by_target["virtual_key", key])
+
+
+def _at_once() -> None:
+    """The breath of one who need not let others have their turn."""
+
+
+def load(now: datetime, breathe: Callable[[], None] = _at_once) -> Snapshot:
+    """Read the whole configuration in one transaction; `breathe` is called after every few rows."""
+    with transaction.atomic():
+        version = ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
         customers = Customer.objects.in_bulk()
         terms = raises.in_force(None, now)
         by_target: dict[tuple[str, int], list[Allowance]] = defaultdict(list)
-        for budget in _with_targets(Budget.objects.filter(is_active=True), customers):
+        budgets = _with_targets(Budget.objects.filter(is_active=True), customers, breathe)
+        for budget in gently(budgets, breathe):
             allowance = _budget_allowance(budget, terms.get(budget.pk, ()))
             by_target[budget.scope, getattr(budget, f"{budget.scope}_id")].append(allowance)
-        for limit in _with_targets(RateLimit.objects.filter(is_active=True), customers):
+        for limit in gently(_with_targets(RateLimit.objects.filter(is_active=True), customers, breathe), breathe):
             by_target[limit.scope, getattr(limit, f"{limit.scope}_id")].append(_rate_allowance(limit))
         projects = {
             project.pk: (
@@ -131,12 +192,14 @@ def load(now: datetime) -> Snapshot:
             directories[project.customer_id] += [(pattern, ref) for pattern in project.directories]
         return Snapshot(
             version=version,
-            secrets=grants.read(by_target, {pk: ref for pk, (_, ref) in projects.items()}),
+            secrets=grants.read(by_target, {pk: ref for pk, (_, ref) in projects.items()}, breathe=breathe),
             providers=_providers(),
             projects={(project.customer_id, project.name.lower()): ref for project, ref in projects.values()},
             directories={customer: tuple(patterns) for customer, patterns in directories.items()},
             prices=price_book(),
             allowances={allowance.key: allowance for group in by_target.values() for allowance in group},
+            by_target=dict(by_target),
+            keys_version=version,
         )
 
 
@@ -145,12 +208,14 @@ def applicable(allowances: Iterable[Allowance], model: str) -> list[Allowance]:
     return [allowance for allowance in allowances if not allowance.models or matches(allowance.models, model)]
 
 
-def _with_targets(rows: QuerySet[_L], customers: Mapping[int, Customer]) -> list[_L]:
+def _with_targets(rows: QuerySet[_L], customers: Mapping[int, Customer], breathe: Callable[[], None]) -> list[_L]:
     """The rows, each with its customer and its target; those of a target that went meanwhile wait for the next load."""
-    found = list(rows.order_by("pk"))
-    targets = {scope: _named(scope, {getattr(row, f"{scope}_id") for row in found}, customers) for scope in _NAMED}
+    found = list(gently(rows.order_by("pk").iterator(CHUNK), breathe))
+    targets = {
+        scope: _named(scope, {getattr(row, f"{scope}_id") for row in found}, customers, breathe) for scope in _NAMED
+    }
     complete = []
-    for row in found:
+    for row in gently(found, breathe):
         target = targets[row.scope].get(getattr(row, f"{row.scope}_id"))
         if target is not None and row.customer_id in customers:
             row.customer = customers[row.customer_id]
@@ -172,10 +237,16 @@ _NAMED: dict[str, QuerySet[Any]] = {
 """By scope: as much of the targets as their names need."""
 
 
-def _named(scope: str, ids: set[int | None], customers: Mapping[int, Customer]) -> Mapping[int, Any]:
+def _named(
+    scope: str, ids: set[int | None], customers: Mapping[int, Customer], breathe: Callable[[], None]
+) -> Mapping[int, Any]:
     if scope == "customer":
         return customers
-    targets: dict[int, Any] = _NAMED[scope].in_bulk([pk for pk in ids if pk is not None])
+    wanted = sorted(pk for pk in ids if pk is not None)
+    targets: dict[int, Any] = {}
+    for start in range(0, len(wanted), CHUNK):
+        targets.update(_NAMED[scope].in_bulk(wanted[start : start + CHUNK]))
+        breathe()
     if scope in {"team", "project"}:
         targets = {pk: target for pk, target in targets.items() if target.customer_id in customers}
         for target in targets.values():

@@ -1,7 +1,8 @@
 """Database triggers on SQLite and PostgreSQL: history nobody can edit, and a version that no change escapes.
 
 - The audit trail and the ledger refuse UPDATE and DELETE (PostgreSQL: TRUNCATE; SQLite: INSERT OR REPLACE).
-- A write to a configuration table, by whatever program, raises ConfigurationVersion in its own transaction.
+- A write to a configuration table, by whatever program, raises ConfigurationVersion in its own transaction; of a
+  key, its secrets and its providers it also notes whose they are, so that a gateway reads those alone.
 
 Each migration makes those again that are missing: SQLite loses a table's triggers when a migration rebuilds
 it. No setting lifts them. Who must erase history drops them by hand, as the database's owner; `check` and
@@ -27,6 +28,7 @@ from governance.models import (
     ConfigurationVersion,
     Customer,
     Developer,
+    KeyChange,
     KeySecret,
     LedgerEntry,
     ModelAlias,
@@ -63,7 +65,14 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     ModelAlias,
     MonthLock,  # no gateway reads it: with the version's lock, totals and batches under way wait for each other
 )
+OF_A_KEY: dict[type[models.Model], str] = {
+    VirtualKey: "id",
+    KeySecret: "virtual_key_id",
+    ProviderAccess: "virtual_key_id",
+}
+"""Tables whose rows concern one key each, and the column that says which."""
 _VERSION = ConfigurationVersion._meta.db_table
+_KEY_CHANGES = KeyChange._meta.db_table
 _WINDOWS = AllowanceWindow._meta.db_table
 _SUMMED_ANEW = {
     Budget._meta.db_table: "comptroller_sum_budget_anew",
@@ -172,20 +181,78 @@ def _copied_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
 
 
 def _version_counters(connection: BaseDatabaseWrapper) -> list[Trigger]:
-    tables = [model._meta.db_table for model in CONFIGURATION]
+    wide = [model._meta.db_table for model in CONFIGURATION if model not in OF_A_KEY]
+    keyed = {model._meta.db_table: column for model, column in OF_A_KEY.items()}
     if connection.vendor == "postgresql":
         events, function = "AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE", "comptroller_raise_version"
-        return [_postgres(f"{table}_version", table, events, "STATEMENT", function) for table in tables]
-    raise_version = f'UPDATE "{_VERSION}" SET version = version + 1 WHERE id = 1'  # noqa: S608
+        counters = [_postgres(f"{table}_version", table, events, "STATEMENT", function) for table in wide]
+        counters += [_postgres(f"{table}_version", table, "AFTER TRUNCATE", "STATEMENT", function) for table in keyed]
+        return counters + [
+            Trigger(
+                name := f"{table}_version_{event.lower()}",
+                table,
+                f"CREATE TRIGGER {name} AFTER {event} ON {table} REFERENCING {rows} "
+                f"FOR EACH STATEMENT EXECUTE FUNCTION {_noting(column, event)}()",
+            )
+            for table, column in keyed.items()
+            for event, rows in _CHANGED.items()
+        ]
     return [
         Trigger(
             name := f"{table}_version_{event.lower()}",
             table,
-            f'CREATE TRIGGER "{name}" AFTER {event} ON "{table}" BEGIN {raise_version}; END',
+            f'CREATE TRIGGER "{name}" AFTER {event} ON "{table}" BEGIN {body} END',
         )
-        for table in tables
         for event in ("INSERT", "UPDATE", "DELETE")
+        for table, body in [
+            *((table, f"{_raise_version('wide')};") for table in wide),
+            *((table, _sqlite_note(column, event)) for table, column in keyed.items()),
+        ]
     ]
+
+
+_CHANGED = {
+    "INSERT": "NEW TABLE AS changed",
+    "UPDATE": "OLD TABLE AS former NEW TABLE AS changed",
+    "DELETE": "OLD TABLE AS changed",
+}
+"""By event: the rows of the statement, as PostgreSQL hands them to its trigger."""
+
+
+def _raise_version(*also: str) -> str:
+    columns = ", ".join(f"{name} = version + 1" for name in ("version", *also))
+    return f"UPDATE {_VERSION} SET {columns} WHERE id = 1"  # noqa: S608
+
+
+def _noting(column: str, event: str) -> str:
+    return f"comptroller_note_{column.removesuffix('_id')}{'_moved' if event == 'UPDATE' else ''}"
+
+
+def _postgres_note(column: str, event: str) -> str:
+    """Every key that the statement changed, at the version that it raised; of a row that moved, both keys."""
+    keys = f"SELECT {column} AS key FROM changed"  # noqa: S608
+    if event == "UPDATE":
+        keys += f" UNION SELECT {column} FROM former"  # noqa: S608
+    return f"""
+    DECLARE raised bigint;
+    BEGIN
+        PERFORM pg_advisory_xact_lock({PIN});
+        {_raise_version()} RETURNING version INTO raised;
+        INSERT INTO {_KEY_CHANGES} (key_id, version) SELECT DISTINCT key, raised FROM ({keys}) AS keys
+            ON CONFLICT (key_id) DO UPDATE SET version = excluded.version;
+        RETURN NULL;
+    END """  # noqa: S608
+
+
+def _sqlite_note(column: str, event: str) -> str:
+    """The same for one row. Not an upsert: a conflict clause of the statement outside would take its place."""
+    rows = {"INSERT": ("NEW",), "UPDATE": ("OLD", "NEW"), "DELETE": ("OLD",)}[event]
+    notes = [
+        f"DELETE FROM {_KEY_CHANGES} WHERE key_id = {row}.{column}; "  # noqa: S608
+        f"INSERT INTO {_KEY_CHANGES} (key_id, version) SELECT {row}.{column}, version FROM {_VERSION} WHERE id = 1;"
+        for row in rows
+    ]
+    return " ".join([f"{_raise_version()};", *notes])
 
 
 def _window_markers(connection: BaseDatabaseWrapper) -> list[Trigger]:
@@ -256,9 +323,14 @@ _FUNCTIONS = {
     "comptroller_raise_version": f"""
     BEGIN
         PERFORM pg_advisory_xact_lock({PIN});
-        UPDATE {_VERSION} SET version = version + 1 WHERE id = 1;
+        {_raise_version("wide")};
         RETURN NULL;
-    END """,  # noqa: S608
+    END """,
+    **{
+        _noting(column, event): _postgres_note(column, event)
+        for column in dict.fromkeys(OF_A_KEY.values())
+        for event in ("INSERT", "UPDATE")
+    },
     "comptroller_sum_budget_anew": f"""
     BEGIN
         UPDATE {_WINDOWS} SET summed_at = NULL

@@ -58,7 +58,7 @@ class WatchedLimit:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Every active budget and limit, as of one version of the configuration."""
+    """Every active budget and limit, as of one version of the configuration that concerns more than single keys."""
 
     version: int
     by_target: Mapping[tuple[str, int], list[WatchedBudget]]
@@ -73,7 +73,7 @@ PIN = 0x636D705F636F6E66
 def current() -> Watched:
     """What is configured now, read again when the configuration changed. To rely on it, `pin` it before."""
     global _known
-    version = ConfigurationVersion.objects.values_list("version", flat=True).first() or 0
+    version = ConfigurationVersion.objects.values_list("wide", flat=True).first() or 0
     known = _known
     if known.version == version != 0:
         return known

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 
 from governance.fields import NanoUsdField
-from observability.querysets import ExportQuerySet, RequestQuerySet
+from observability.querysets import ExportQuerySet, RequestQuerySet, TotalQuerySet
 
 
 class Request(models.Model):
@@ -147,10 +147,39 @@ class HourlyUsage(models.Model):
 
     class Meta:
         verbose_name_plural = "hourly usage"
-        indexes = [models.Index(fields=["hour", "customer_id"], name="hourly_hour")]
+        indexes = [
+            models.Index(fields=["hour", "customer_id"], name="hourly_hour"),
+            models.Index(fields=["team_id", "hour"], name="hourly_team"),
+            models.Index(fields=["virtual_key_id", "hour"], name="hourly_key"),
+            models.Index(fields=["model", "customer_id", "team_id"], name="hourly_model"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00} {self.team} {self.model}"
+
+
+class HourlyTotal(models.Model):
+    """Sums of one hour for one customer and outcome, made with `HourlyUsage`: what a whole customer's bars need."""
+
+    hour = models.DateTimeField(help_text="Start of the hour, UTC.")
+    customer_id = models.BigIntegerField(null=True)
+    status = models.CharField(max_length=9, choices=Request.Status.choices)
+    requests = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cache_read_tokens = models.BigIntegerField(default=0)
+    cache_write_5m_tokens = models.BigIntegerField(default=0)
+    cache_write_1h_tokens = models.BigIntegerField(default=0)
+    web_searches = models.BigIntegerField(default=0)
+    cost_nano_usd = NanoUsdField(default=0)
+
+    objects = TotalQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["hour", "customer_id"], name="hourly_total_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} {self.status}"
 
 
 class ChangedHour(models.Model):

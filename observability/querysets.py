@@ -31,6 +31,17 @@ class RequestQuerySet(VisibleQuerySet):
         return near or self.filter(pk=pk).first()
 
 
+class TotalQuerySet(VisibleQuerySet):
+    """Sums of whole customers: who sees only a team of one may not read them (`sees_whole_customers`)."""
+
+    customer_path, team_path = "customer_id", None
+
+
+def sees_whole_customers(user: Any) -> bool:
+    """Whether what the user may see is made of whole customers, without single teams of others."""
+    return bool(user.is_superuser) or not user.memberships.filter(team__isnull=False).exists()
+
+
 class ExportQuerySet(models.QuerySet[Any]):
     """Exports of a whole customer; an export of every customer is for superusers."""
 

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Sum
 
 from observability import alarms
-from observability.models import ChangedHour, HourlyUsage, Request
+from observability.models import ChangedHour, HourlyTotal, HourlyUsage, Request
 
 HOUR = timedelta(hours=1)
 GROUP = (
@@ -80,11 +80,25 @@ def rebuild(hour: datetime) -> int:
         if sum(row.requests for row in rows) >= (old.aggregate(requests=Sum("requests"))["requests"] or 0):
             old.delete()
             HourlyUsage.objects.bulk_create(rows, batch_size=500)
+            HourlyTotal.objects.filter(hour=hour).delete()
+            HourlyTotal.objects.bulk_create(_totals(hour, rows))
         unchanged = ChangedHour.objects.filter(hour=hour, token=seen)
         done = unchanged.delete()[0] if watched else unchanged.update(token=f"{_OWED}{secrets.token_hex(6)}")
         if not done:
             mark([hour])
     return len(rows)
+
+
+def _totals(hour: datetime, rows: Iterable[HourlyUsage]) -> list[HourlyTotal]:
+    totals: dict[tuple[int | None, str], HourlyTotal] = {}
+    for row in rows:
+        place = row.customer_id, row.status
+        total = totals.get(place) or totals.setdefault(
+            place, HourlyTotal(hour=hour, customer_id=row.customer_id, status=row.status)
+        )
+        for name in ("requests", *SUMS):
+            setattr(total, name, getattr(total, name) + getattr(row, name))
+    return list(totals.values())
 
 
 def _watch(hour: datetime) -> bool:

@@ -23,7 +23,7 @@ from governance.models.reconciliation import (
 )
 from governance.models.repricing import Repricing, RepricingLine
 from governance.models.tenants import Customer, Developer, Project, Team
-from governance.models.version import ConfigurationVersion
+from governance.models.version import ConfigurationVersion, KeyChange
 
 __all__ = [
     "Alert",
@@ -37,6 +37,7 @@ __all__ = [
     "Developer",
     "GatewayProcess",
     "KeyActivity",
+    "KeyChange",
     "KeySecret",
     "Lease",
     "LedgerEntry",

@@ -13,8 +13,14 @@ from django.utils.dateparse import parse_datetime
 
 from observability.filters import BadFilter, LogFilter
 from observability.models import Request
+from observability.selectors.stretches import stretches
 
 PAGE_ROWS = 50
+MOMENT = timedelta(microseconds=1)
+AHEAD = timedelta(minutes=5)
+"""How far another process's clock may be ahead: its rows are the newest."""
+LOWEST, HIGHEST = "0" * 26, "Z" * 26
+"""Before and after every id."""
 RANGES: dict[str, tuple[str, timedelta]] = {
     "1h": ("Last hour", timedelta(hours=1)),
     "24h": ("Last 24 hours", timedelta(hours=24)),
@@ -67,6 +73,11 @@ class LogQuery:
         """The search is a request or session id: it is found whatever its age."""
         return bool(ULID.fullmatch(self.search.upper()) or UUID.fullmatch(self.search.lower()))
 
+    @property
+    def is_sparse(self) -> bool:
+        """No index leads to its rows, and there may be few in a long range."""
+        return bool(self.search or self.filter.model or self.filter.status) and not self.names_one_thing
+
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
@@ -75,6 +86,8 @@ class LogPage:
     """The `after` of the page before this one, or empty."""
     older: str
     """The `before` of the next page, or empty."""
+    searched: tuple[datetime, datetime] | None = None
+    """From when to when was searched, where that is not the whole range: the time was up."""
 
 
 def matching(rows: QuerySet[Any], query: LogQuery) -> QuerySet[Any]:
@@ -93,7 +106,10 @@ def matching(rows: QuerySet[Any], query: LogQuery) -> QuerySet[Any]:
 
 
 def page(rows: QuerySet[Any], query: LogQuery) -> LogPage:
-    """`PAGE_ROWS` rows at the place that the query names. One query, however large the table."""
+    """`PAGE_ROWS` rows at the place that the query names. One query, however large the table.
+
+    A sparse query has several that stop when the page has taken its time: see `stretches`.
+    """
     rows = matching(rows, query).only(*LISTED)
     if query.after is not None:
         moment, pk = query.after
@@ -105,6 +121,8 @@ def page(rows: QuerySet[Any], query: LogQuery) -> LogPage:
             moment, pk = query.before
             rows = rows.filter(started_at__lte=moment).filter(Q(started_at__lt=moment) | Q(pk__lt=pk))
         rows = rows.order_by("-started_at", "-pk")
+    if query.is_sparse:
+        return _search(rows, query)
     found = list(rows[: PAGE_ROWS + 1])
     more = len(found) > PAGE_ROWS
     found = found[:PAGE_ROWS]
@@ -114,8 +132,37 @@ def page(rows: QuerySet[Any], query: LogQuery) -> LogPage:
     return LogPage(found, _mark(found[0]) if query.before and found else "", _mark(found[-1]) if more else "")
 
 
+def _search(rows: QuerySet[Any], query: LogQuery) -> LogPage:
+    """The same for a query whose rows must be looked for: what was found when the page was full or the time was up."""
+    newest_first = query.after is None
+    start = query.after[0] if query.after else query.start
+    end = query.before[0] + MOMENT if query.before else query.end + AHEAD
+    found: list[Request] = []
+    low, high = (end, end) if newest_first else (start, start)
+    for first, last in stretches(start, end, newest_first=newest_first):
+        low, high = (first, high) if newest_first else (low, last)
+        found += rows.filter(started_at__gte=first, started_at__lt=last)[: PAGE_ROWS + 1 - len(found)]
+        if len(found) > PAGE_ROWS:
+            break
+    full = len(found) > PAGE_ROWS
+    whole = full or (low <= start if newest_first else high >= end)
+    found = found[:PAGE_ROWS]
+    searched = None if whole else (low, min(high, query.end))
+    if newest_first:
+        newer = _mark(found[0]) if query.before and found else ""
+        older = _mark(found[-1]) if full else "" if whole else _place_of(low, LOWEST)
+        return LogPage(found, newer, older, searched)
+    found.reverse()
+    newer = _mark(found[0]) if full else "" if whole else _place_of(high - MOMENT, HIGHEST)
+    return LogPage(found, newer, _mark(found[-1]) if found else "", searched)
+
+
 def _mark(row: Request) -> str:
-    return f"{row.started_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{row.pk}"
+    return _place_of(row.started_at, row.pk)
+
+
+def _place_of(moment: datetime, pk: str) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}_{pk}"
 
 
 def _place(value: Any) -> tuple[datetime, str] | None:

@@ -17,7 +17,8 @@ from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import TruncDate, TruncHour
 
 from observability.filters import LogFilter
-from observability.models import ChangedHour, HourlyUsage, Request
+from observability.models import ChangedHour, HourlyTotal, HourlyUsage, Request
+from observability.querysets import sees_whole_customers
 from observability.rollups import hour_of
 
 HOUR = timedelta(hours=1)
@@ -119,7 +120,8 @@ class Usage:
         return dict(found)
 
     def _grouped(self, columns: list[str], chosen: Q | None = None) -> Iterable[dict[str, Any]]:
-        for rows, moment, sums in self._sources():
+        by_hour = chosen is None and not {*columns} - {"day", "moment"}
+        for rows, moment, sums in self._sources(by_hour):
             rows = self.only.apply(rows.visible_to(self.user))
             if chosen is not None:
                 rows = rows.filter(chosen)
@@ -132,8 +134,11 @@ class Usage:
             else:
                 yield rows.aggregate(**sums)
 
-    def _sources(self) -> Iterable[tuple[Any, str, dict[str, Any]]]:
-        rolled = HourlyUsage.objects.filter(hour__gte=self.start, hour__lt=self.end)
+    def _sources(self, by_hour: bool) -> Iterable[tuple[Any, str, dict[str, Any]]]:
+        """Roll-ups and rows. Sums `by_hour` alone need not be added up from each key's."""
+        narrow = self.only.team is not None or self.only.key is not None or bool(self.only.model)
+        whole = by_hour and not narrow and sees_whole_customers(self.user)
+        rolled: Any = (HourlyTotal if whole else HourlyUsage).objects.filter(hour__gte=self.start, hour__lt=self.end)
         logged = Q(pk__in=[])
         for first, last in self.spans:
             rolled = rolled.exclude(hour__gte=hour_of(first), hour__lt=last)

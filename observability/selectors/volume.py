@@ -12,7 +12,8 @@ from django.db.models.functions import TruncHour, TruncMinute
 
 from observability.charts import Chart, stacked
 from observability.models import Request
-from observability.selectors.log import LogQuery, matching
+from observability.selectors.log import AHEAD, LogQuery, matching
+from observability.selectors.stretches import stretches
 from observability.selectors.usage import FIGURES, Figures, Usage
 
 OUTCOMES = ("OK", "Refused", "Error", "Cancelled")
@@ -30,14 +31,17 @@ BUCKETS: dict[str, tuple[timedelta, str]] = {
 class Volume:
     chart: Chart
     totals: Figures
+    since: datetime | None = None
+    """From when on the rows were summed, where that is not the whole range: the time was up."""
 
 
 def volume(user: Any, query: LogQuery, zone: tzinfo) -> Volume:
     """Bars and sums of the query's rows; without a search or a model they come from the roll-up where it is settled."""
     width, style = BUCKETS[query.range]
+    since = None
     # The roll-up knows only the model served: what was refused is found by the model it asked for.
     if query.search or query.filter.model or width < timedelta(hours=1):
-        moments = _from_rows(user, query, minutes=width < timedelta(hours=1))
+        moments, since = _from_rows(user, query, minutes=width < timedelta(hours=1))
     else:
         moments = Usage.between(user, query.start, query.end, UTC, query.filter).by_hour()
     # Bars begin on the reporting zone's own marks, so that a day is a day.
@@ -67,10 +71,11 @@ def volume(user: Any, query: LogQuery, zone: tzinfo) -> Volume:
         height=100,
         steps=2,
     )
-    return Volume(chart, totals)
+    return Volume(chart, totals, since)
 
 
-def _from_rows(user: Any, query: LogQuery, *, minutes: bool) -> dict[datetime, Figures]:
+def _from_rows(user: Any, query: LogQuery, *, minutes: bool) -> tuple[dict[datetime, Figures], datetime | None]:
+    """Sums by hour or minute, newest first for as long as a page may take; and since when, if that is not all."""
     rows = matching(Request.objects.visible_to(user), query)
     truncated = TruncMinute("started_at", tzinfo=UTC) if minutes else TruncHour("started_at", tzinfo=UTC)
     sums: dict[str, Any] = {f"sum_{name}": Sum(name) for name in FIGURES if name.endswith(("_tokens", "_usd"))}
@@ -78,9 +83,12 @@ def _from_rows(user: Any, query: LogQuery, *, minutes: bool) -> dict[datetime, F
         sums[f"sum_{name}"] = Count("pk", filter=Q(status=status))
     grouped = rows.annotate(moment=truncated).order_by().values("moment")
     found: dict[datetime, Figures] = {}
-    for row in grouped.annotate(sum_requests=Count("pk"), **sums):
-        found.setdefault(row["moment"], Figures()).add(row)
-    return found
+    reached = query.end
+    for reached, last in stretches(query.start, query.end + AHEAD):
+        stretch = grouped.filter(started_at__gte=reached, started_at__lt=last)
+        for row in stretch.annotate(sum_requests=Count("pk"), **sums):
+            found.setdefault(row["moment"], Figures()).add(row)
+    return found, reached if reached > query.start else None
 
 
 def _floor(moment: datetime, width: timedelta, zone: tzinfo) -> datetime:

@@ -2,7 +2,9 @@
 
 `python -m tests.benchmarks.snapshot` makes 100,000 keys and 10,000 budgets in a SQLite file and in a PostgreSQL
 database of its own, loads the snapshot in a fresh process, and prints a line of JSON for each. `--profile` shows where
-the time goes; `--keep` says where the databases are, and `--at ADDRESS` measures one of them again.
+the time goes; `--keep` says where the databases are, and `--at ADDRESS` measures one of them again. `--follow` measures
+how long a gateway's event loop stands still while it follows changes: a revoked key each second, then a changed budget,
+which makes it read everything again.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Any
 from tests.functional.product import ROOT, database
 
 _SEED = "from tests.benchmarks.snapshot import seed; seed({keys}, {budgets})"
+_FOLLOW = "from tests.benchmarks.snapshot import follow; follow()"
 _LOAD = "from tests.benchmarks.snapshot import measure; measure({profile})"
 BATCH = 5_000
 
@@ -32,10 +35,11 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--budgets", type=int, default=10_000)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--follow", action="store_true", help="Measure what following a change does to the event loop.")
     parser.add_argument("--keep", action="store_true", help="Leave the databases; wait for Enter before the end.")
     parser.add_argument("--at", action="append", default=[], help="A database that is filled already.")
     options = parser.parse_args()
-    load = _LOAD.format(profile=options.profile)
+    load = _FOLLOW if options.follow else _LOAD.format(profile=options.profile)
     for address in options.at:
         _python(load, address, Path(tempfile.gettempdir()))
     if options.at:
@@ -191,6 +195,95 @@ def measure(profile: bool) -> None:
     print(json.dumps(figures), flush=True)
     if profile:
         pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+def follow() -> None:
+    """A gateway in this process, and a ticker in its event loop: the delay of each tick of 1 ms, in milliseconds."""
+    import asyncio
+    import threading
+    import time
+
+    import uvloop
+    from django.db import connection, transaction
+    from django.utils import timezone
+
+    from gateway import runtime
+    from governance.models import Budget, KeySecret, VirtualKey
+
+    def change(what: Callable[[int], Any], done: Callable[[], bool], times: int) -> list[float]:
+        """Seconds until the gateway knew, for each change; made in a thread of its own, as another process would."""
+        waited = []
+        for number in range(times):
+            with transaction.atomic():
+                what(number)
+            started = time.perf_counter()
+            while not done():
+                time.sleep(0.005)
+            waited.append(time.perf_counter() - started)
+            time.sleep(max(0.0, 1 - waited[-1]))
+        connection.close()
+        return waited
+
+    async def main() -> None:
+        gateway = await runtime.start()
+        keys = list(KeySecret.objects.order_by("-pk").values_list("virtual_key_id", "public_id")[:20])
+        current: dict[str, str] = {}
+
+        def revoke(number: int) -> None:
+            key, current["id"] = keys[number]
+            VirtualKey.objects.filter(pk=key).update(revoked_at=timezone.now())
+
+        def is_revoked() -> bool:
+            return gateway.snapshot.secrets[current["id"]].grant.revoked_at is not None
+
+        budget = Budget.objects.order_by("pk")[0]
+
+        def raise_limit(number: int) -> None:
+            Budget.objects.filter(pk=budget.pk).update(limit_nano_usd=10**12 + number + time.time_ns() % 10**6)
+            current["limit"] = str(Budget.objects.get(pk=budget.pk).limit_nano_usd)
+
+        def is_raised() -> bool:
+            return str(gateway.snapshot.allowances[f"budget:{budget.pk}"].limit) == current["limit"]
+
+        def nothing(number: int) -> None:
+            pass
+
+        def revoked_while_read() -> list[float]:
+            raising = threading.Thread(target=change, args=(raise_limit, is_raised, 1))
+            raising.start()
+            waited = change(lambda n: revoke(10 + n), is_revoked, 3)
+            raising.join()
+            return waited
+
+        for name, work in (
+            ("nothing changes", lambda: change(nothing, lambda: True, 5)),
+            ("a key is revoked each second", lambda: change(revoke, is_revoked, 8)),
+            ("a budget is changed", lambda: change(raise_limit, is_raised, 3)),
+            ("keys are revoked while all is read", revoked_while_read),
+        ):
+            delays, waited = await _ticks(work)
+            figures = {
+                "database": connection.vendor,
+                "while": name,
+                "loop_delay_p99_ms": round(delays[int(len(delays) * 0.99)], 1),
+                "loop_delay_p999_ms": round(delays[int(len(delays) * 0.999)], 1),
+                "loop_delay_worst_ms": round(delays[-1], 1),
+                "known_after_s": [round(seconds, 2) for seconds in waited],
+            }
+            print(json.dumps(figures), flush=True)
+        await runtime.stop()
+
+    async def _ticks(work: Callable[[], list[float]]) -> tuple[list[float], list[float]]:
+        delays: list[float] = []
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+        while not working.done():
+            started = time.perf_counter()
+            await asyncio.sleep(0.001)
+            delays.append((time.perf_counter() - started) * 1000 - 1)
+        return sorted(delays), await working
+
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # for the few rows that are read before the measuring
+    uvloop.run(main())
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ def test_every_kind_of_write_to_the_configuration_raises_the_version(acme: Custo
 def test_no_configuration_table_is_left_out() -> None:
     free = {
         "KeyActivity",
+        "KeyChange",
         "AllowanceWindow",
         "Lease",
         "GatewayProcess",
