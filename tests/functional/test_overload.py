@@ -115,16 +115,21 @@ def test_two_hundred_clients_of_one_key_do_not_hold_up_another_key(serve: Serve)
 
         async with clients(210) as client:
             members = [asyncio.create_task(member(client)) for _ in range(200)]
-            await reached(product, 4, 196)
+            await asyncio.to_thread(until, lambda: gauge(product, "comptroller_queue_requests") > 150, 60)
             single.extend([await one(client, "one") for _ in range(10)])
             over.set()
             await asyncio.gather(*members)
         return crowd, single
 
     crowd, single = asyncio.run(run())
-    # 200 share four places of 50 ms: each turn takes over two seconds. The other key waits for one place to end.
+    assert len(single) == 10
+    until(lambda: len(product.rows(virtual_key="one")) >= 10)
+    waited = [row["latency_ms"] / 1000 for row in product.rows(virtual_key="one")]
+    # 200 share four places of 50 ms: each turn takes over two seconds. The other key waits for one place to end. The
+    # server's own figure: the client shares its process with two hundred others.
     assert median(crowd) > 1.5
-    assert max(single) < 1.0
+    assert median(waited) < median(crowd) / 4
+    assert max(waited) < 1.0
 
 
 def test_a_full_queue_answers_529_with_a_time_and_leaves_a_sample_of_rows(serve: Serve) -> None:
