@@ -42,7 +42,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--enforcement", choices=["stop", "hard"], default="stop", help="of the gateway's budgets")
     parser.add_argument("--workers", type=int, default=2, help="of the variant workers")
-    parser.add_argument("--keys", type=int, default=100_000, help="of the variant keys; up to 1,000 are used in turn")
+    parser.add_argument("--keys", type=int, default=100_000, help="of the variant keys")
+    parser.add_argument("--keys-used", type=int, default=1_000, help="so many of them send requests, in turn")
     parser.add_argument("--writer-core", type=int, help="core of the gateway's child processes; else its own")
     parser.add_argument("--client", choices=CLIENTS, default="own", help="of the relay, towards the provider")
     parser.add_argument("--json", type=Path, help="also write the figures there")
@@ -73,6 +74,7 @@ def main() -> None:
         given.enforcement,
         given.workers,
         given.keys,
+        given.keys_used,
         given.client,
     )
     about = machine.described(nginx)

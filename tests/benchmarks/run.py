@@ -36,6 +36,7 @@ class Choice:
     enforcement: str
     workers: int
     keys: int
+    keys_used: int
     client: str
 
 
@@ -104,7 +105,7 @@ def _variant(
             group, different = kind, {"database": kind}
         case "keys":
             group = f"{choice.keys:,} keys"
-            different = {"keys": choice.keys, "used": min(choice.keys, 1_000)}
+            different = {"keys": choice.keys, "used": min(choice.keys, choice.keys_used)}
         case "workers":
             group, different = f"{choice.workers} workers", {"workers": choice.workers}
         case _:
