@@ -13,12 +13,16 @@ from django.core.management import CommandError, call_command
 from rest_framework.authtoken.models import Token
 
 from gateway.launch.bootstrap import prepare
+from gateway.launch.parts import Plan
 from gateway.launch.welcome import secrets_lines, welcome_lines
+from gateway.roles import Role
 from governance.domain.keys import parse_secret
 from governance.models import AuditEntry, Budget, Customer, Developer, Price, Provider, Team, VirtualKey
 from governance.services.tenants import create_customer, create_team
 
 pytestmark = pytest.mark.django_db
+
+PLAN = Plan(Role.ALL, "http://h:1", "http://h:1")
 
 
 def run(*arguments: str) -> str:
@@ -119,7 +123,7 @@ class TestPrepare:
         assert key.secrets.get().public_id == prepared.key_secret.public_id  # type: ignore[union-attr]
         assert Budget.objects.get().enforcement == "stop"
         assert Price.objects.filter(model_id="claude-opus-5-5").exists()
-        text = "\n".join(welcome_lines(prepared, "http://h:1", 2))
+        text = "\n".join(welcome_lines(prepared, PLAN, 2))
         assert str(prepared.key_secret) in text
         assert prepared.password in text
         assert "SIMULATED" in text
@@ -139,7 +143,7 @@ class TestPrepare:
         monkeypatch.setitem(settings.COMPTROLLER, "COMPTROLLER_ADMIN_PASSWORD", "given by us 123")
         prepared = prepare()
         assert get_user_model().objects.get().check_password("given by us 123")
-        assert "given by us 123" not in "\n".join(welcome_lines(prepared, "http://h:1", 2)) + repr(prepared)
+        assert "given by us 123" not in "\n".join(welcome_lines(prepared, PLAN, 2)) + repr(prepared)
 
     def test_with_a_key_it_uses_anthropic_and_keeps_the_key_sealed(self, anthropic_key: str) -> None:
         prepared = prepare()
@@ -150,7 +154,7 @@ class TestPrepare:
         assert anthropic_key not in credential.secret
         assert credential._meta.get_field("secret").reveal(credential) == anthropic_key
         assert not Budget.objects.exists()
-        text = "\n".join(welcome_lines(prepared, "http://h:1", 2))
+        text = "\n".join(welcome_lines(prepared, PLAN, 2))
         assert "spend is unlimited" in text
         assert "SIMULATED" not in text
         assert anthropic_key not in text + repr(list(AuditEntry.objects.values_list("changes", "note")))
