@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import FrameType
 
@@ -20,6 +20,7 @@ import uvicorn
 
 from gateway import runtime
 from gateway.connections import Connections
+from gateway.deputy import Deputy
 from observability.health import Check
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,20 @@ class Server(uvicorn.Server):
     """uvicorn's server with a drain that loses no request and settles what it cuts off."""
 
     def __init__(
-        self, config: uvicorn.Config, connections: Connections, *, delay_seconds: float, ready_fd: int | None = None
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        *,
+        delay_seconds: float,
+        ready_fd: int | None = None,
+        others: Sequence[socket.socket] = (),
     ) -> None:
         super().__init__(config)
         self._connections = connections
         self._delay_seconds = delay_seconds
         self._ready_fd = ready_fd
+        self._others = others
+        self._deputy: Deputy | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     def check(self) -> Check:
@@ -58,6 +67,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._sweeper = asyncio.create_task(self._connections.keep_swept())
+        self._deputy = Deputy(self._others, self._protocol)
+        self._deputy.start()
         if self._ready_fd is not None:
             # `up` waits for this before it stops the process that we replace. It may be gone by now.
             with suppress(OSError):
@@ -70,6 +81,8 @@ class Server(uvicorn.Server):
         if self._delay_seconds:
             await self._until(lambda: False, self._delay_seconds)
         runtime.stopping()
+        if self._deputy is not None:
+            self._deputy.stop()
         for server in self.servers:
             server.close()
         for sock in sockets or ():
@@ -83,6 +96,12 @@ class Server(uvicorn.Server):
             self._sweeper.cancel()
         if not self.force_exit:
             await self.lifespan.shutdown()
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
 
     def _nothing_runs(self) -> bool:
         self._connections.sweep()

@@ -58,11 +58,34 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
+def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listening sockets for `count` servers on one port (see `gateway.deputy`). Raises OSError.
+
+    Only Linux deals connections out over several sockets: elsewhere all servers share one.
+    """
+    first = listen(host, port)
+    if count == 1 or sys.platform != "linux":
+        return [first] * count
+    # Whoever listens there already would not be noticed with SO_REUSEPORT alone: the first one, without, told us.
+    port = first.getsockname()[1]
+    first.close()
+    sockets = []
+    for _ in range(count):
+        sock = socket.socket(first.family)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sockets.append(sock)
+    return sockets
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.serve", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--fd", type=int, help="An inherited listening socket instead of host and port.")
+    parser.add_argument("--other-fds", type=int, nargs="*", default=[], help="Those of the servers beside this one.")
     parser.add_argument("--role", choices=["all", "gateway", "web"], default="all", help="What to serve.")
     parser.add_argument("--ready-fd", type=int, help="An inherited pipe that is told when requests are taken.")
     options = parser.parse_args()
@@ -108,6 +131,7 @@ def main() -> None:
         CONNECTIONS,
         delay_seconds=configured["COMPTROLLER_DRAIN_DELAY_SECONDS"],
         ready_fd=options.ready_fd,
+        others=[socket.socket(fileno=each) for each in options.other_fds],
     )
     health.register("accepting", server.check)
     for sentence in when_apart(Role(options.role)) if options.fd is None else ():

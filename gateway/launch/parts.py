@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,8 @@ class Plan:
     role: Role
     public_url: str
     gateway_url: str
-    listener: socket.socket | None = None
-    """None for a worker."""
+    listeners: Sequence[socket.socket] = ()
+    """One for each server, all on one port; none for a worker."""
     workers: int = 1
     web_listener: socket.socket | None = None
     """Where the web role has a process and a port of its own beside the gateway's."""
@@ -72,7 +73,7 @@ def of_installation(plan: Plan) -> Parts:
 
 
 def _servers(plan: Plan, environ: dict[str, str]) -> list[Part]:
-    if plan.listener is None:
+    if not plan.listeners:
         return []
     of_server, on_end = dict(environ), None
     if plan.workers > 1 or (plan.role.serves_data_plane and settings.COMPTROLLER["COMPTROLLER_WRITER"] == "process"):
@@ -83,13 +84,15 @@ def _servers(plan: Plan, environ: dict[str, str]) -> list[Part]:
     configured = settings.COMPTROLLER
     drain = float(configured["COMPTROLLER_DRAIN_DELAY_SECONDS"] + configured["COMPTROLLER_DRAIN_SECONDS"])
 
-    def server(name: str, role: Role, listener: socket.socket, environ: dict[str, str]) -> Part:
+    def server(name: str, role: Role, own: socket.socket, environ: dict[str, str]) -> Part:
+        # The others' too, unless all share one: what waits there is not left waiting.
+        others = [str(each.fileno()) for each in plan.listeners if each is not own and own in plan.listeners]
         return Part(
             name,
             "gateway.serve",
-            ["--fd", str(listener.fileno()), "--role", role],
+            ["--fd", str(own.fileno()), "--role", role, *(["--other-fds", *others] if others else [])],
             patience=drain + SETTLE_SECONDS,
-            pass_fds=[listener.fileno()],
+            pass_fds=[own.fileno(), *map(int, others)],
             environ=environ,
             on_end=on_end,
             announces=True,
@@ -97,7 +100,7 @@ def _servers(plan: Plan, environ: dict[str, str]) -> list[Part]:
 
     role = plan.role if plan.web_listener is None else Role.GATEWAY
     names = ["server"] if plan.workers == 1 else [f"server {number}" for number in range(1, plan.workers + 1)]
-    servers = [server(name, role, plan.listener, of_server) for name in names]
+    servers = [server(name, role, own, of_server) for name, own in zip(names, plan.listeners, strict=True)]
     if plan.web_listener is not None:
         servers.append(server("web", Role.WEB, plan.web_listener, environ))
     return servers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -52,9 +53,8 @@ async def run(plan: Plan, prepared: Prepared, tell: Callable[[str], None]) -> in
     if answered:
         await _reload_until(stop, reload, supervisor, planned)
     # New connections are refused once the servers close theirs too; those that they have may end.
-    for listener in (plan.listener, plan.web_listener):
-        if listener is not None:
-            listener.close()
+    for listener in _listeners(plan):
+        listener.close()
     await supervisor.stop()
     return 1 if gave_up else 0
 
@@ -92,7 +92,7 @@ def _has_terminal() -> bool:
 
 async def _first_answer(supervisor: Supervisor, plan: Plan, planned: Parts, stop: asyncio.Event) -> tuple[bool, bool]:
     """(answers, hopeless); neither where a signal came before."""
-    listeners = [listener for listener in (plan.listener, plan.web_listener) if listener is not None]
+    listeners = _listeners(plan)
     if not listeners:
         return not stop.is_set(), False
     ready: asyncio.Future[list[None]] = asyncio.gather(*(parts.answers(listener) for listener in listeners))
@@ -105,6 +105,10 @@ async def _first_answer(supervisor: Supervisor, plan: Plan, planned: Parts, stop
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     return found
+
+
+def _listeners(plan: Plan) -> list[socket.socket]:
+    return [*plan.listeners, *([plan.web_listener] if plan.web_listener is not None else [])]
 
 
 async def _never_answers(supervisor: Supervisor, server: str) -> None:

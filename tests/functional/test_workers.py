@@ -46,7 +46,7 @@ def test_connections_spread_and_a_killed_worker_loses_only_what_it_held(tmp_path
         for connection in opened:
             connection.close()
         assert sum(spread) == 64
-        assert max(spread) < 64, spread
+        assert max(spread) < 45, spread  # 21 each, were it even; five times its deviation
 
         refused: list[str] = []
         cut: list[str] = []

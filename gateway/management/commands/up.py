@@ -92,11 +92,11 @@ class Command(BaseCommand):
 
 def _plan(role: Role, host: str, port: int, web_port: int | None, workers: int, *, beat: bool) -> Plan:
     """The listening sockets and the two addresses. Roles that share a data folder find each other's in its locks."""
-    listener = _listen(host, port, "--port") if role.serves_http else None
-    web_listener = _listen(host, web_port, "--web-port") if web_port is not None else None
+    listeners = _listen(host, port, "--port", workers) if role.serves_http else []
+    web_listener = _listen(host, web_port, "--web-port")[0] if web_port is not None else None
     given = settings.COMPTROLLER
     public_url, gateway_url = given["COMPTROLLER_PUBLIC_URL"], given["COMPTROLLER_GATEWAY_URL"]
-    own = _local_url(listener) if listener is not None else ""
+    own = _local_url(listeners[0]) if listeners else ""
     if web_listener is not None:
         gateway_url = gateway_url or public_url or own
         public_url = public_url or _local_url(web_listener)
@@ -112,7 +112,7 @@ def _plan(role: Role, host: str, port: int, web_port: int | None, workers: int, 
         role=role,
         public_url=public_url,
         gateway_url=gateway_url or public_url,
-        listener=listener,
+        listeners=listeners,
         workers=workers,
         web_listener=web_listener,
         beat=beat,
@@ -134,10 +134,10 @@ def _refuse(role: Role, workers: int, web_port: int | None) -> None:
         )
 
 
-def _listen(host: str, port: int, option: str) -> socket.socket:
-    """A listening socket. `up` holds it, so that connections wait, and are not refused, while a server restarts."""
+def _listen(host: str, port: int, option: str, count: int = 1) -> list[socket.socket]:
+    """Listening sockets. `up` holds them, so that connections wait, and are not refused, while a server restarts."""
     try:
-        return serve.listen(host, port)
+        return serve.listen_together(host, port, count)
     except OverflowError:
         raise CommandError(f"{option} must lie between 0 and 65535, not {port}.", returncode=2) from None
     except OSError as error:
