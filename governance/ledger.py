@@ -207,8 +207,9 @@ def _insert(postings: Sequence[Posting]) -> set[str]:
     A statement for each row would wait for the interpreter's lock once a row.
     """
     charge, adjustment = LedgerEntry.Kind.CHARGE.value, LedgerEntry.Kind.ADJUSTMENT.value
+    stamp = connection.ops.adapt_datetimefield_value
     rows = [
-        (p.id, p.request_id or p.id, adjustment if p.request_id else charge, _stamp(p.occurred_at), *_values_of(p))
+        (p.id, p.request_id or p.id, adjustment if p.request_id else charge, stamp(p.occurred_at), *_values_of(p))
         for p in postings
     ]
     if connection.vendor != "postgresql":
@@ -226,10 +227,6 @@ def _insert(postings: Sequence[Posting]) -> set[str]:
             [document],
         )
         return {row[0] for row in cursor.fetchall()}
-
-
-def _stamp(moment: datetime | None) -> Any:
-    return connection.ops.adapt_datetimefield_value(moment) if moment else None
 
 
 def adjust(adjustments: Sequence[Posting]) -> list[WindowState]:
