@@ -112,7 +112,7 @@ def filter_options(user: Any) -> dict[str, Any]:
     customers = list(Customer.objects.visible_to(user).values_list("pk", "name"))
     several = len(customers) > 1
     teams = Team.objects.visible_to(user).values_list("pk", "name", "customer__name")
-    keys = VirtualKey.objects.visible_to(user).values_list("pk", "name", "team__name")[: MAX_CHOICES + 1]
+    keys = list(VirtualKey.objects.visible_to(user).values_list("pk", "name", "team__name")[: MAX_CHOICES + 1])
     return {
         "customers": customers if several else [],
         "teams": [(pk, f"{customer} / {name}" if several else name) for pk, name, customer in teams],

@@ -208,8 +208,10 @@ def _day(cursor: Any, words: dict[str, str], now: int, day: int, sessions: int) 
 def _copy(cursor: Any, values: dict[str, str]) -> None:
     from observability.models import Request
 
-    columns, chosen = [], []
-    for field in Request._meta.concrete_fields:
+    columns: list[str] = []
+    chosen: list[str] = []
+    fields: list[Any] = list(Request._meta.concrete_fields)
+    for field in fields:
         kind = field.get_internal_type()
         empty = {"JSONField": "'{}'", "CharField": "''", "TextField": "''"}.get(kind, "0")
         empty = "'[]'" if field.name == "iterations" else empty

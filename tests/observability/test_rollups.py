@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from observability import rollups, rows, tasks
-from observability.models import ChangedHour, HourlyUsage, Request
+from observability.models import ChangedHour, HourlyTotal, HourlyUsage, Request
 from tests.observability.records import MORNING, a_record
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,9 @@ def totals(model: Any) -> dict[str, int]:
 
 def assert_foots() -> None:
     assert totals(HourlyUsage) == totals(Request)
-    assert HourlyUsage.objects.aggregate(n=Sum("requests"))["n"] == Request.objects.count()
+    for sums in (HourlyUsage, HourlyTotal):
+        assert totals(sums) == totals(Request)
+        assert sums.objects.aggregate(n=Sum("requests"))["n"] == Request.objects.count()
 
 
 def test_sums_by_hour_and_who() -> None:
