@@ -101,15 +101,17 @@ class WireClient:
         answer = self.head()
         if not answer.status:
             return answer
+        body: list[bytes] = []
         with contextlib.suppress(EOFError, ConnectionError):
             if answer.headers.get("transfer-encoding") == "chunked":
                 while size := int(self._line(step, pause), 16):
-                    answer.body += self._exactly(size, step, pause)
+                    body.append(self._exactly(size, step, pause))
                     assert self._exactly(2, step, pause) == b"\r\n"
                 assert self._line(step, pause) == b""
             else:
-                answer.body = self._exactly(int(answer.headers["content-length"]), step, pause)
+                body.append(self._exactly(int(answer.headers["content-length"]), step, pause))
             answer.whole = True
+        answer.body = b"".join(body)
         return answer
 
     def until(self, marker: bytes) -> bytes:
@@ -132,20 +134,10 @@ class WireClient:
         return line
 
     def _exactly(self, size: int, step: int, pause: float) -> bytes:
-        parts, have = [self._buffer], len(self._buffer)
-        self._buffer = b""
-        try:
-            while have < size:
-                self._more(step, pause)
-                parts.append(self._buffer)
-                have += len(self._buffer)
-                self._buffer = b""
-        except (EOFError, ConnectionError):
-            self._buffer = b"".join(parts)
-            raise
-        data = b"".join(parts)
-        self._buffer = data[size:]
-        return data[:size]
+        while len(self._buffer) < size:
+            self._more(step, pause)
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
 
     def _more(self, step: int = 65536, pause: float = 0.0) -> None:
         if pause:

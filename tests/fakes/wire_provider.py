@@ -37,6 +37,8 @@ class Line:
     reached: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when a connection's script is over."""
+    sent: int = 0
+    """Bytes of answers that were taken, where a script counts them."""
     waiting: int = 0
     """Scripts at the gate now."""
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -161,13 +163,14 @@ class WireProvider:
             line._wires.add(wire)
             try:
                 await script(wire)
-            except (ConnectionError, asyncio.IncompleteReadError):
+            except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                # Cancelled where the provider itself is closed.
                 line.lost += 1
             finally:
                 line._wires.discard(wire)
                 line.ended.set()
                 writer.close()
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                     await writer.wait_closed()
 
         line._server = await asyncio.start_server(play, "127.0.0.1", 0, limit=1 << 20)

@@ -38,9 +38,11 @@ class Books:
         return found
 
     def rows(self, key: str) -> list[dict[str, Any]]:
-        """All rows of a virtual key, oldest first."""
+        """All model calls of a virtual key, oldest first."""
         found = self._read(
-            f"SELECT {', '.join(COLUMNS)} FROM observability_request WHERE virtual_key = ? ORDER BY id", key
+            f"SELECT {', '.join(COLUMNS)} FROM observability_request "
+            "WHERE virtual_key = ? AND request_class <> 'models' ORDER BY id",
+            key,
         )
         rows = [dict(zip(COLUMNS, row, strict=True)) for row in found]
         for row in rows:

@@ -29,7 +29,6 @@ from tests.fakes.wire_provider import (
 
 BEGUN = (START, BLOCK, WORDS[0])
 BIG = text("x" * (8 << 20))
-WIDE = b"x" * (1 << 20)
 
 
 async def _stream(wire: Wire, *events: bytes) -> None:
@@ -316,12 +315,12 @@ def gate_after(*events: bytes, rest: bytes = b"", ends: str = "whole") -> Script
 
 
 async def wide(wire: Wire) -> None:
-    """A stream of half a megabyte, as fast as the other side takes it."""
+    """A stream of six megabytes, as fast as the other side takes it."""
     await wire.request()
     await wire.send(head())
     await _stream(wire, START, BLOCK)
-    for _ in range(64):
-        await _stream(wire, text("y" * 8192))
+    for _ in range(96):
+        await _stream(wire, text("y" * 65536))
     await _stream(wire, BLOCK_STOP, USED, STOP)
     await wire.send(LAST_CHUNK)
 

@@ -52,7 +52,7 @@ class Site:
         while len(rows := self.books.rows(name)) < count:
             assert time.monotonic() < deadline, f"{len(rows)} of {count} rows: {self.product.log('server')}"
             time.sleep(0.02)
-        assert len(rows) == count
+        assert len(rows) == count, rows
         return rows
 
     def without_clients(self, seconds: float = 10) -> None:
