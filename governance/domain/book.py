@@ -325,7 +325,7 @@ class Book:
             state.awake = False
         orders: list[Order] = []
         for state in {id(state): state for state in (*used, *resting)}.values():
-            order = self._order(state, now, needs.get(id(state), (0, 0)), closing)
+            order = self._order(state, now, needs.get(id(state), []), closing)
             if order is not None:
                 state.ordering = True
                 orders.append(order)
@@ -477,7 +477,7 @@ class Book:
                 ahead.touched, ahead.rate, ahead.need = now, state.rate, state.need
                 self._wake(ahead)
 
-    def _order(self, state: State, now: datetime, needs: tuple[int, int], closing: bool) -> Order | None:
+    def _order(self, state: State, now: datetime, needs: list[int], closing: bool) -> Order | None:
         elapsed = (now - state.seen_at).total_seconds() if state.seen_at else 0.0
         state.seen_at = now
         if elapsed > 0:
@@ -497,7 +497,7 @@ class Book:
         idle = self._idle(state, now)
         used = state.used if state.allowance.unit in {Unit.REQUESTS, Unit.TOKENS} else 0
         give = want = 0
-        free, target, waited_for = state.free, state.target(), needs[1] > 0
+        free, target, waited_for = state.free, state.target(), bool(needs)
         if not state.allowance.leased or state.recall:
             # Asked for anew under the limit of now, where somebody waits.
             give = max(0, free)
@@ -510,9 +510,7 @@ class Book:
             give = free - target
         elif free < target / 2 and not idle and (state.dry_until is None or now >= state.dry_until):
             want = target - free
-        least, need = (max(0, amount - (free - give)) for amount in needs)
-        if not least:
-            need = 0
+        least, need = _missing(needs, free - give)
         if not (need or give or want or used or (state.recall and state.leased)):
             state.recall = False
             return None
@@ -554,11 +552,20 @@ class Book:
         )
 
 
-def _needs(waiting: Sequence[Short]) -> dict[int, tuple[int, int]]:
-    """(least, all) that those who wait need free, by state."""
-    sums: dict[int, tuple[int, int]] = {}
+def _needs(waiting: Sequence[Short]) -> dict[int, list[int]]:
+    """What each of those who wait needs free, by state."""
+    needs: dict[int, list[int]] = {}
     for short in waiting:
         for state, need in short.missing:
-            least, total = sums.get(id(state), (need, 0))
-            sums[id(state)] = (min(least, need), total + need)
-    return sums
+            needs.setdefault(id(state), []).append(need)
+    return needs
+
+
+def _missing(needs: list[int], free: int) -> tuple[int, int]:
+    """(least, all) that must come for those whom the free part does not serve: the least helps one more of them."""
+    left = free
+    for need in sorted(needs):
+        if need > left:
+            return need - left, sum(needs) - free
+        left -= need
+    return 0, 0

@@ -390,6 +390,21 @@ class TestSlices:
             book.answered(bank.exchange("p", orders), later)
         assert sum(window.held for window in bank.windows.values()) == 0
 
+    def test_of_many_who_wait_those_beyond_the_free_part_are_asked_for_at_once(self) -> None:
+        """A burst of requests: one round serves them all, whatever came back in the meantime."""
+        book, bank, limit = Book(), Bank(), rate(100, Unit.CONCURRENT)
+        held = [admitted(bank.admit(book, [limit], NOW)) for _ in range(5)]
+        waiting = [book.admit([limit], NOW, 0) for _ in range(20)]
+        short = [each for each in waiting if isinstance(each, Short)]
+        for hold in held:
+            book.release(hold)
+        ready = {id(state): state for each in short for state, _ in each.missing}
+        (state,) = ready.values()
+        free = state.free
+        assert 0 < free < len(short)
+        (order,) = book.orders(NOW, short)
+        assert (order.least, order.need) == (1, len(short) - free)
+
     def test_what_others_hold_unused_is_waited_for(self) -> None:
         ours, theirs, bank = Book(), Book(), Bank()
         allowance = budget(USD, enforcement=Enforcement.HARD)
