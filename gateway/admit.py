@@ -23,6 +23,8 @@ from governance.snapshot import applicable
 PATIENCE_SECONDS = 0.8
 """How long a request waits for what other processes hold unused: they look every quarter of a second."""
 ASK_AGAIN_SECONDS = 0.05
+TURN_SECONDS = 5.0
+"""How long where there is room that others were served from first: no limit is reached, so nobody is refused for it."""
 
 
 async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
@@ -108,7 +110,7 @@ async def _ask(exchange: Exchange, allowances: Sequence[Allowance], short: Short
     ledger all the same, once it can be written.
     """
     book, leasing = exchange.gateway.book, exchange.gateway.leasing
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    began = time.monotonic()
     while True:
         try:
             await leasing.ask(short)
@@ -121,7 +123,8 @@ async def _ask(exchange: Exchange, allowances: Sequence[Allowance], short: Short
         outcome = _admit(exchange, allowances)
         if not isinstance(outcome, Short):
             return outcome
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= PATIENCE_SECONDS and (waited >= TURN_SECONDS or not book.has_room(outcome)):
             now = datetime.now(UTC)
             book.futile(outcome, now)
             return book.exhausted(outcome, now)

@@ -216,6 +216,10 @@ class Book:
         self.open_holds += 1
         return Hold(tuple(taken))
 
+    def has_room(self, short: Short) -> bool:
+        """Whether nobody holds what is missing, as last heard: others were served first, and asking again helps."""
+        return all(state.room >= need for state, need in short.missing if state.free < need)
+
     def exhausted(self, short: Short, now: datetime) -> Exhausted:
         """Who refuses a request that asking did not help: the first allowance that still has too little."""
         state, need = next(((state, need) for state, need in short.missing if state.free < need), short.missing[0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.wire_client import WireClient
 from tests.fakes.wire_provider import BLOCK, EVENTS, LAST_CHUNK, START, WORDS, Wire, chunk, head, text
 from tests.functional.faults import providers
 from tests.functional.faults.site import EXACT_COST, INPUT_COST, Site, site
@@ -110,7 +112,14 @@ def test_a_provider_without_an_end_is_read_on_for_so_long(running: Site) -> None
 def test_clients_that_do_not_read_cost_little_memory_and_are_dropped(running: Site) -> None:
     """100 MB for each of 50: their providers have to wait, and nobody waits for longer than is set."""
     before, began = running.process.rss(), time.monotonic()
-    clients = [running.connect(receive_buffer=4096) for _ in range(STALLED)]
+    with contextlib.ExitStack() as open_ones:
+        clients = [open_ones.enter_context(running.connect(receive_buffer=4096)) for _ in range(STALLED)]
+        _stall(running, clients, before, began)
+        # The clients are still there, and do not read: their connections are gone all the same.
+        running.process.comes_back_to(running.quiet)
+
+
+def _stall(running: Site, clients: list[WireClient], before: int, began: float) -> None:
     for client in clients:
         client.send(running.request("flood"))
     for client in clients:
@@ -125,10 +134,6 @@ def test_clients_that_do_not_read_cost_little_memory_and_are_dropped(running: Si
         # The few that are read on for so long that they come to the end.
         ("cancelled", "", "exact"),
     }
-    # The clients are still there, and do not read: their connections are gone all the same.
-    running.process.comes_back_to(running.quiet)
-    for client in clients:
-        client.leave()
 
 
 def _most_memory(running: Site, until: float) -> int:
