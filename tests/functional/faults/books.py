@@ -51,8 +51,9 @@ class Books:
         return rows
 
     def statuses(self) -> dict[str, int]:
-        """How many rows there are, by status."""
-        return dict(self._read("SELECT status, COUNT(*) FROM observability_request GROUP BY status"))
+        """How many rows there are by status, those of model lists left out."""
+        sql = "SELECT status, COUNT(*) FROM observability_request WHERE request_class <> 'models' GROUP BY status"
+        return dict(self._read(sql))
 
     def charges(self, request_id: str) -> list[int]:
         """Amounts of the ledger's entries of a request, in nano-dollars."""
