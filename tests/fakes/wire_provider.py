@@ -130,6 +130,23 @@ class Wire:
 Script = Callable[[Wire], Awaitable[None]]
 
 
+async def accepts_nothing(wire: Wire) -> None:
+    """Stands for a port whose queue of connections is full: what is sent there is not even refused."""
+    raise AssertionError("nobody gets here")
+
+
+def _fill(listener: socket.socket) -> list[socket.socket]:
+    """Connections that fill the queue of a listener that accepts none."""
+    listener.listen(0)
+    waiting = []
+    for _ in range(4):
+        each = socket.socket()
+        each.setblocking(False)
+        each.connect_ex(listener.getsockname())
+        waiting.append(each)
+    return waiting
+
+
 class WireProvider:
     """All lines, on one event loop in a thread of its own."""
 
@@ -142,12 +159,14 @@ class WireProvider:
 
     def line(self, name: str, script: Script | None) -> Line:
         """A port that plays this script on every connection; None: nobody listens there."""
-        if script is None:
+        if script is None or script is accepts_nothing:
             closed = socket.socket()
             closed.bind(("127.0.0.1", 0))
             self._deaf.append(closed)
             made = Line(name, closed.getsockname()[1])
             made._loop = self._loop
+            if script is accepts_nothing:
+                self._deaf += _fill(closed)
         else:
             made = asyncio.run_coroutine_threadsafe(self._listen(name, script), self._loop).result(10)
         self.lines[name] = made

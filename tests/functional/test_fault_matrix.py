@@ -19,6 +19,7 @@ pytestmark = pytest.mark.functional
 SETTINGS = {
     # Rows that wait for a silent provider take so long.
     "COMPTROLLER_UPSTREAM_READ_TIMEOUT": "2",
+    "COMPTROLLER_UPSTREAM_CONNECT_TIMEOUT": "1",
 }
 
 

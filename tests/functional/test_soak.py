@@ -143,7 +143,7 @@ def _check_rows(soak: Soak, sent: Counter[str]) -> None:
     charged = sum(count for name, count in sent.items() if KINDS[name].charged)
     exact = sum(count for name, count in sent.items() if KINDS[name].charged and KINDS[name].exact)
     entries, total = soak.books.charged()
-    assert entries == charged
+    assert entries == charged, soak.books.cancelled()
     assert exact * EXACT_COST < total < charged * EXACT_COST
 
 

@@ -55,6 +55,14 @@ class Books:
         sql = "SELECT status, COUNT(*) FROM observability_request WHERE request_class <> 'models' GROUP BY status"
         return dict(self._read(sql))
 
+    def cancelled(self) -> list[tuple[Any, ...]]:
+        """Error, cost and tries of the requests whose client left, and how often each came."""
+        attempts = "json_array_length(attempts)" if self._sqlite else "jsonb_array_length(attempts)"
+        return self._read(
+            f"SELECT error_type, cost_quality, cost_nano_usd > 0, {attempts}, COUNT(*) FROM observability_request "
+            "WHERE status = 'cancelled' GROUP BY 1, 2, 3, 4"
+        )
+
     def charges(self, request_id: str) -> list[int]:
         """Amounts of the ledger's entries of a request, in nano-dollars."""
         sql = "SELECT amount_nano_usd FROM governance_ledgerentry WHERE request_id = ?"

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fakes.wire_provider import BLOCK, BLOCK_STOP, EVENTS, START, WORDS, Script
+from tests.fakes.wire_provider import BLOCK, BLOCK_STOP, EVENTS, START, WORDS, Script, accepts_nothing
 from tests.functional.faults import clients as c
 from tests.functional.faults import providers as p
 from tests.functional.faults.clients import Client
@@ -74,6 +74,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("nobody", "two pipelined requests, read slowly", p.wide, "200 message_stop", "success", "exact", client=c.pipelined_slowly, rows=2),
     # --- the provider, before an answer -----------------------------------------------------------------------
     Fault("provider", "refuses the connection", p.refuses, "503 api_error", "error", "none", 3, headers=NO_RETRY),
+    Fault("provider", "does not take the connection", accepts_nothing, "503 api_error", "error", "none", 3),
     Fault("provider", "closes at once", p.closes_at_once, "503 api_error", "error", "none", 3, headers=NO_RETRY),
     Fault("provider", "resets at once", p.resets_at_once, "503 api_error", "error", "none", 3),
     Fault("provider", "closes after the request's head", p.closes_after_the_head, "503 api_error", "error", "none", 3),

@@ -20,6 +20,8 @@ from tests.functional.soak.mix import KINDS, Kind, schedule
 TAIL_BYTES = 2_048
 PROGRESS_EVERY = 250
 PATIENCE_SECONDS = 60.0
+LEAVE_SECONDS = 0.4
+"""So long after its request a client leaves: the provider has it by then, also from a busy gateway."""
 SLOW_STEPS, SLOW_SECONDS = 10, 0.05
 
 
@@ -141,7 +143,7 @@ class Worker(asyncio.Protocol):
             return
         self._transport.write(data)
         if kind.name == "leaves-message":
-            asyncio.get_running_loop().call_later(0.1, self._leave)
+            asyncio.get_running_loop().call_later(LEAVE_SECONDS, self._leave)
 
     def _leave(self) -> None:
         """FIN and RST by turns."""

@@ -29,7 +29,7 @@ from tests.fakes.wire_provider import (
 
 PAUSE_SECONDS = 0.02
 DELTAS = 25
-LEFT_SECONDS = 0.6
+LEFT_SECONDS = 1.0
 """What a client left is answered so much later: the gateway has noticed."""
 _PLAIN = whole()
 _LARGE = whole(MESSAGE.replace(b"one two three", b"x" * 300_000))
