@@ -71,15 +71,15 @@ def slowly(call: Call) -> Answer:
     """Takes little at a time, with a small window, and rests in between."""
     with call.connect(receive_buffer=4096) as client:
         client.send(call.bytes())
-        return client.read(step=32768, pause=0.002)
+        return client.read(step=65536, pause=0.002)
 
 
 def pipelined_slowly(call: Call) -> Answer:
     """Two requests at once, and their answers taken more slowly than they come."""
     with call.connect(receive_buffer=4096) as client:
         client.send(call.bytes() * 2)
-        assert client.read(step=32768, pause=0.002).whole
-        return client.read(step=32768, pause=0.002)
+        assert client.read(step=65536, pause=0.002).whole
+        return client.read(step=65536, pause=0.002)
 
 
 def expects_continue(call: Call) -> Answer:

@@ -81,7 +81,6 @@ MATRIX: tuple[Fault, ...] = (
     Fault("provider", "resets inside the request's body", p.closes_inside_the_body, "503 api_error", "error", "none", 3, size=LARGE),
     Fault("provider", "closes after the request", p.closes_after_the_body, "503 api_error", "error", "none", 3),
     Fault("provider", "resets after the request", p.resets_after_the_body, "503 api_error", "error", "none", 3),
-    Fault("provider", "answers what was not asked yet", p.answers_unasked, "503 api_error", "error", "none", 3),
     Fault("provider", "never answers", p.never_answers, "503 api_error", "error", "prompt"),
     Fault("provider", "never answers a message", p.never_answers, "503 api_error", "error", "prompt", stream=False),
     Fault("provider", "never reads", p.never_reads, "503 api_error", "error", "none", size=LARGE),
