@@ -73,6 +73,8 @@ class Exchange(msgspec.Struct):
     project: ProjectRef | None = None
     candidates: tuple[Access, ...] = ()
     holds: list[Hold] = []
+    prompt_estimate: int | None = None
+    """Tokens that the prompt probably has, once somebody needed to know."""
     worst_nano_usd: int = 0
     worst_tokens: int = 0
     targets: Sequence[Target] = ()

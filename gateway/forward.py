@@ -20,6 +20,7 @@ from gateway.admit import hold_again
 from gateway.errors import Refused
 from gateway.exchange import Attempt, ClientGone, Exchange, Target
 from gateway.pinger import Pinger
+from gateway.place import body_sent
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Verdict
 from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
@@ -126,6 +127,7 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
         attempt.metered = Metered()
         _ended(exchange, attempt, _why_cut(exchange))
         raise
+    del request  # with its body
     attempt.status = response.status
     attempt.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
     try:
@@ -294,6 +296,7 @@ async def _relay_stream(exchange: Exchange, attempt: Attempt, response: Upstream
         if left is not None:
             left()
 
+    body_sent(exchange)
     gateway.stream_started()
     exchange.on_client_gone, line.on_writable = read_on, response.resume
     try:

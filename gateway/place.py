@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 
+from msgspec.structs import replace
+
 from gateway import errors
 from gateway.exchange import Exchange
 from gateway.line import ClientGone
@@ -41,6 +43,15 @@ def body_came(exchange: Exchange) -> None:
     if exchange.place is not None and exchange.place > length and exchange.grant is not None:
         exchange.gateway.gate.shrink(exchange.grant.key_id, exchange.place - length)
         exchange.place = length
+
+
+def body_sent(exchange: Exchange) -> None:
+    """An answer has begun: the body is not sent again, and a stream of minutes need not keep it."""
+    exchange.body = b""
+    if exchange.peek is not None:
+        # Its system texts are views of the body.
+        exchange.peek = replace(exchange.peek, system=())
+    body_came(exchange)
 
 
 def declared_bytes(exchange: Exchange) -> int:

@@ -51,9 +51,6 @@ def attribute(exchange: Exchange, request: Peek | None) -> None:
 
 async def _body(exchange: Exchange) -> bytes:
     limit = exchange.gateway.max_body_bytes
-    declared = exchange.headers.get(b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise errors.body_too_large(limit)
     try:
         return await exchange.line.body(limit)
     except BodyTooLarge:

@@ -51,10 +51,14 @@ def prompt_estimate(exchange: Exchange) -> int:
 
     A body with images or documents is mostly their base64, which is no text: those few are looked at in full.
     """
-    body = exchange.body
-    if len(body) > SURELY_TEXT and exchange.peek is not None and b'"base64"' in body:
-        return min(tokens.upper_bound(body, exchange.peek).estimate, LARGEST_CONTEXT)
-    return min(tokens.estimate_prompt(len(body)), LARGEST_CONTEXT)
+    if exchange.prompt_estimate is None:
+        body = exchange.body
+        if len(body) > SURELY_TEXT and exchange.peek is not None and b'"base64"' in body:
+            estimate = tokens.upper_bound(body, exchange.peek).estimate
+        else:
+            estimate = tokens.estimate_prompt(len(body))
+        exchange.prompt_estimate = min(estimate, LARGEST_CONTEXT)
+    return exchange.prompt_estimate
 
 
 def worst_tokens(exchange: Exchange, model: str) -> int:

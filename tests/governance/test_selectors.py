@@ -31,9 +31,19 @@ def key(team: Team) -> VirtualKey:
 def charge(key: VirtualKey, nano: int, at: datetime = NOW - timedelta(days=3), model: str = "claude-opus-5") -> None:
     charge.count += 1
     posting = ledger.Posting(
-        f"{charge.count:026d}", at, key.team.customer_id, key.team_id, key.project_id, key.developer_id, key.pk,
-        None, model, nano, 100, None,
-    )  # fmt: skip
+        id=f"{charge.count:026d}",
+        occurred_at=at,
+        customer_id=key.team.customer_id,
+        team_id=key.team_id,
+        project_id=key.project_id,
+        developer_id=key.developer_id,
+        virtual_key_id=key.pk,
+        provider_access_id=None,
+        model=model,
+        amount_nano_usd=nano,
+        tokens=100,
+        price_id=None,
+    )
     with transaction.atomic():
         ledger.post([posting])
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from governance.models import Customer, LedgerEntry, Provider
 from observability import rollups
 from observability.charts import scale, stacked
-from observability.models import ChangedHour, HourlyUsage, Request
+from observability.models import ChangedHour, HourlyTotal, HourlyUsage, Request
 from observability.selectors.dashboard import build
 from observability.selectors.usage import Usage
 from tests.fakes import seed
@@ -86,6 +86,7 @@ def test_sums_equal_the_log_whatever_is_rolled_up(
 def test_settled_hours_are_read_from_the_roll_up(made: seed.Installation, root: User) -> None:
     roll_up("all")
     HourlyUsage.objects.update(cost_nano_usd=0)
+    HourlyTotal.objects.update(cost_nano_usd=0)
     start = datetime(2026, 11, 1, tzinfo=UTC)
     assert not ChangedHour.objects.exists()
     # The last, unfinished hour of the range is the log's; all before it is what the roll-up says.
