@@ -288,7 +288,12 @@ class Front(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
+        expected = [value for name, value in self.headers if name == b"expect"]
+        self.expect_100_continue = bool(expected) and expected[-1].lower() == b"100-continue"
         self._in_head, self._head_bytes, self._in_body = False, 0, True
         CONNECTIONS.asked(self)
         upgrade = self.parser.should_upgrade()
