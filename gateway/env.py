@@ -403,7 +403,7 @@ REFERENCE: tuple[Setting, ...] = (
         choice("process", "thread"),
         "process",
         "Who writes the request log and counts the metrics: a `process` beside each gateway process, or a `thread` in "
-        "it, which takes less memory (some 80 MB) and slows the requests of a busy gateway.",
+        "it, which takes less memory (some 120 MB) and slows the requests of a busy gateway.",
     ),
     Setting(
         "COMPTROLLER_LOG_RETENTION_DAYS",

@@ -151,7 +151,7 @@ class Gate:
 
     def try_enter(self, key: int, size: int) -> bool:
         """Take a place at once, with `size` bytes of body; False where one must wait. Under a microsecond."""
-        if self._queue or self._stopping or not self._has_room(size):
+        if self._queue or not self._has_room(size):
             return False
         mine = self._keys.get(key)
         if mine is None:
@@ -245,7 +245,7 @@ class Gate:
             self._refusing_since = None
 
     def stop(self) -> None:
-        """Refuse who waits and who comes from now on: the process ends."""
+        """Nobody waits any more: the process ends. Who finds a place at once is served, as long as requests come."""
         self._stopping = True
         for waiter in list(self._queue):
             self._unqueue(waiter)

@@ -273,7 +273,7 @@ def test_a_lag_of_zero_switches_that_off() -> None:
     assert house.gate.limit == 1000
 
 
-def test_the_end_of_the_process_refuses_who_waits_and_who_comes() -> None:
+def test_at_the_end_of_the_process_nobody_waits_and_who_finds_a_place_is_served() -> None:
     house = House(Bounds(requests=1))
     house.come(1)
     house.come(2)
@@ -281,6 +281,9 @@ def test_the_end_of_the_process_refuses_who_waits_and_who_comes() -> None:
     house.come(3)
     assert house.refused == [(2, Refusal.STOPPING), (3, Refusal.STOPPING)]
     assert house.gate.retry_after() == 1
+    house.go()
+    house.come(4)
+    assert house.gate.running == 1
     house.go()
     assert house.gate.running == 0
 
