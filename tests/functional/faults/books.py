@@ -146,7 +146,7 @@ class Process:
         while True:
             time.sleep(0.5)
             now = self.footprint()
-            if now == before and (now.holds, now.streams, now.outstanding, now.clients) == (0, 0, 0, 0):
+            if now == before and now == Footprint(now.tasks, 0, 0, 0, 0, 0, now.providers):
                 return now
             assert time.monotonic() < deadline, f"does not come to rest: {now}"
             before = now
