@@ -405,6 +405,19 @@ class TestSlices:
         (order,) = book.orders(NOW, short)
         assert (order.least, order.need) == (1, len(short) - free)
 
+    def test_room_that_others_were_served_from_first_is_told_from_none(self) -> None:
+        """Who waits for a turn is not at the limit: only where nobody has room left is a request refused for it."""
+        ours, theirs, bank, limit = Book(), Book(), Bank(), rate(2, Unit.CONCURRENT)
+        waiting = [ours.admit([limit], NOW, 0) for _ in range(2)]
+        short = [each for each in waiting if isinstance(each, Short)]
+        assert len(short) == 2
+        ours.answered(bank.exchange("ours", ours.orders(NOW, short[:1])), NOW)
+        admitted(ours.admit([limit], NOW, 0))
+        assert ours.has_room(short[1])
+        admitted(bank.admit(theirs, [limit], NOW, owner="theirs"))
+        ours.answered(bank.exchange("ours", ours.orders(NOW, short[1:])), NOW)
+        assert not ours.has_room(short[1])
+
     def test_what_others_hold_unused_is_waited_for(self) -> None:
         ours, theirs, bank = Book(), Book(), Bank()
         allowance = budget(USD, enforcement=Enforcement.HARD)
