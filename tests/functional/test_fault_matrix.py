@@ -114,10 +114,14 @@ def _check_row(running: Site, fault: Fault, row: dict[str, Any], *, last: bool) 
     if not last:
         assert (row["status"], cost, quality) == ("success", EXACT_COST, "exact"), row
     else:
-        assert (row["status"], tries) == (fault.row, fault.tries), row
+        assert row["status"] == fault.row, row
+        # Whether the client left before or after its request went to the provider is a race by nature.
+        assert tries == fault.tries or (fault.cost == "exact or none" and tries == 0), row
         match fault.cost:
             case "exact":
                 assert (cost, quality) == (EXACT_COST, "exact"), row
+            case "exact or none":
+                assert (cost, quality) == (EXACT_COST * tries, "exact"), row
             case "none":
                 assert (cost, quality) == (0, "exact"), row
             case "input":

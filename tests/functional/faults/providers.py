@@ -87,6 +87,7 @@ async def resets_after_the_body(wire: Wire) -> None:
 
 async def never_answers(wire: Wire) -> None:
     await wire.request()
+    wire.line.reached.set()
     await wire.silence()
 
 

@@ -6,7 +6,7 @@ connection that ended without an answer.
 
 `cost` of the row, and of the one ledger entry with the same amount: `exact` what the provider said (both figures are
 those of `wire_provider`); `input` its exact input and the output that had come, estimated; `prompt` the estimated
-prompt alone; `none` nothing, and no ledger entry. `exact+prompt`: a try that timed out is charged too.
+prompt alone; `none` nothing, and no ledger entry. `exact+prompt`: a try that timed out is charged too. `exact or none`: the provider was asked, or not yet.
 """
 
 # ruff: noqa: E501  (a row is one line)
@@ -137,8 +137,8 @@ MATRIX: tuple[Fault, ...] = (
     Fault("client", "resets inside the head", p.good, "-", "", "none", client=_left("inside the head", "rst")),
     Fault("client", "leaves inside the body", p.good, "-", "cancelled", "none", 0, client=_left("inside the body", "fin")),
     Fault("client", "resets inside the body", p.good, "-", "cancelled", "none", 0, client=_left("inside the body", "rst"), size=LARGE),
-    Fault("client", "leaves right after the body", p.gate_before_the_answer, "-", "cancelled", "exact", client=_left("after the body", "fin")),
-    Fault("client", "resets right after the body", p.gate_before_the_answer, "-", "cancelled", "exact", client=_left("after the body", "rst")),
+    Fault("client", "leaves right after the body", p.gate_before_the_answer, "-", "cancelled", "exact or none", client=_left("after the body", "fin")),
+    Fault("client", "resets right after the body", p.gate_before_the_answer, "-", "cancelled", "exact or none", client=_left("after the body", "rst")),
     Fault("client", "leaves before the answer", p.gate_before_the_answer, "-", "cancelled", "exact", client=_left("before the answer", "fin")),
     Fault("client", "resets before the answer", p.gate_before_the_answer, "-", "cancelled", "exact", client=_left("before the answer", "rst")),
     Fault("client", "leaves after the headers", p.gate_after(START), "-", "cancelled", "exact", client=_left("after the headers", "fin")),
@@ -159,7 +159,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("client, then provider", "leaves inside the stream, which is cut", p.gate_after(*p.BEGUN, ends="cut"), "-", "cancelled", "input", client=_left("inside the stream", "fin")),
     Fault("client, then provider", "leaves inside the stream, which falls silent", p.gate_after(*p.BEGUN, ends="silent"), "-", "cancelled", "input", client=_left("inside the stream", "rst")),
     Fault("client, then provider", "leaves before the answer, which is an error", p.gate_before_an_error, "-", "cancelled", "none", client=_left("before the answer", "fin")),
-    Fault("client, then provider", "leaves before the answer, which never comes", p.never_answers, "-", "cancelled", "prompt", client=_left("after the body", "fin")),
+    Fault("client, then provider", "leaves before the answer, which never comes", p.never_answers, "-", "cancelled", "prompt", client=_left("before the answer", "fin")),
 )  # fmt: skip
 
 
