@@ -56,6 +56,9 @@ class Deputy:
 
     def _take(self, sock: socket.socket) -> None:
         for _ in range(AT_ONCE):
+            # The mode belongs to the socket, not to us: whoever else holds it may have set it, and a blocking accept of
+            # a connection that its own server took first would stop this process for good.
+            sock.setblocking(False)
             try:
                 connection, _ = sock.accept()
             except BlockingIOError:

@@ -100,6 +100,8 @@ def main() -> None:
         sys.exit(f"Comptroller cannot start:\n{error}")
     except OSError as error:
         sys.exit(f"Cannot listen on {options.host} port {options.port}: {error.strerror}.")
+    # Before it is duplicated: a duplicate takes the mode over, and the servers that share the socket would block in it.
+    listener.setblocking(False)
     _bound_connections(configured)
     if options.role != "web" and configured["COMPTROLLER_WRITER"] == "process":
         counting.share()
