@@ -31,7 +31,7 @@ async def anthropic(line: Line) -> None:
 async def _dispatch(exchange: Exchange) -> None:
     method = exchange.line.method
     limit = exchange.gateway.max_header_bytes
-    if exchange.headers.size > limit:
+    if exchange.headers.size + len(exchange.line.query) > limit:
         raise errors.headers_too_large(limit)
     _check_ready(exchange.gateway)
     match exchange.path:

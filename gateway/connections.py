@@ -21,6 +21,8 @@ QUIET_SECONDS = 2.0
 in the last moments is likely to send the next one now, and it would be lost in the closing."""
 SPARE = 128
 """Connections beyond the limit that are open at once to be told so; any more are closed without a word."""
+LONGEST_BODY = 10
+"""Times the limit on a body's silence that the whole body may take."""
 TOLD_SECONDS = 3.0
 """How long after a body was found overdue its connection is closed, where the answer that says so has not done it."""
 SPARE_SECONDS = 5.0
@@ -107,6 +109,8 @@ class Connections:
         self._silent = _Phase()
         self._heads = _Phase()
         self._bodies = _Phase()
+        self._long = _Phase()
+        """The same connections as in `_bodies`, since the first part: a byte now and then keeps no place for ever."""
         self._told = _Phase()
         self._idle = _Phase()
         self._told_at = float("-inf")
@@ -140,7 +144,7 @@ class Connections:
     def closed(self, connection: Connection) -> None:
         """Forget it. Harmless when told twice."""
         self._open.discard(connection)
-        for phase in (self._spare, self._silent, self._heads, self._bodies, self._told, self._idle):
+        for phase in (self._spare, self._silent, self._heads, self._bodies, self._long, self._told, self._idle):
             phase.leave(connection)
 
     def head_waits(self, connection: Connection) -> None:
@@ -158,18 +162,24 @@ class Connections:
 
     def body_waits(self, connection: Connection) -> None:
         """A part of the body came and more is to come."""
+        now = self._clock()
         self._told.leave(connection)
-        self._bodies.enter(connection, self._clock())
+        self._bodies.enter(connection, now)
+        if connection not in self._long:
+            self._long.enter(connection, now)
 
     def body_ended(self, connection: Connection) -> None:
         """The body is whole."""
         self._bodies.leave(connection)
+        self._long.leave(connection)
         self._told.leave(connection)
 
-    def idle(self, connection: Connection) -> None:
-        """The answer is sent, and nothing of another request has come."""
-        if connection in self._open:
-            self._idle.enter(connection, self._clock())
+    def idle(self, connection: Connection) -> bool:
+        """The answer is sent, and nothing of another request has come. False for one that lost its place."""
+        if connection not in self._open:
+            return False
+        self._idle.enter(connection, self._clock())
+        return True
 
     # --- time -----------------------------------------------------------------------------------------------
     def sweep(self) -> None:
@@ -185,6 +195,9 @@ class Connections:
         for connection in self._heads.since(now - self.head_seconds):
             connection.head_overdue()
         for connection in self._bodies.since(now - self.body_seconds):
+            self._told.enter(connection, now)
+            connection.body_overdue()
+        for connection in self._long.since(now - LONGEST_BODY * self.body_seconds):
             self._told.enter(connection, now)
             connection.body_overdue()
         for connection in self._told.since(now - TOLD_SECONDS):

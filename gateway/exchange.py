@@ -50,6 +50,8 @@ class Attempt(msgspec.Struct):
     status: int | None = None
     error: str = ""
     provider_request_id: str = ""
+    noted: bool = False
+    """Whether the request was noted: from then on its bytes may be on their way."""
     metered: Metered | None = None
     """What the provider said it used; None where it gave no answer that could be charged."""
 

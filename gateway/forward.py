@@ -59,12 +59,13 @@ async def forward(exchange: Exchange) -> None:
     abandoned = exchange.gateway.abandoned
     exchange.on_client_gone = partial(abandoned.add, task) if exchange.billable else partial(abandoned.give_up, task)
     pinger = Pinger(exchange)
-    failure: _TryNext | None = None
+    refusal: Refused | None = None
+    same_target = False
     try:
         for target, delay in _tries(exchange.targets):
-            if failure is not None and (exchange.client_gone or (delay and not failure.same_target)):
+            if refusal is not None and (exchange.client_gone or (delay and not same_target)):
                 break
-            if failure is not None and exchange.attempts[-1].metered is not None and not await hold_again(exchange):
+            if refusal is not None and exchange.attempts[-1].metered is not None and not await hold_again(exchange):
                 break
             if delay:
                 exchange.waited_seconds += delay
@@ -73,7 +74,8 @@ async def forward(exchange: Exchange) -> None:
                 await _attempt(exchange, target, pinger)
                 return
             except _TryNext as error:
-                failure = error
+                # Not the exception itself: with its traceback it would hold this frame, and the frame it.
+                refusal, same_target = error.refusal, error.same_target
     except asyncio.CancelledError:
         if not abandoned.is_given_up(task):
             raise
@@ -85,8 +87,11 @@ async def forward(exchange: Exchange) -> None:
         pinger.stop()
         exchange.on_client_gone = None
         abandoned.discard(task)
-    if failure is not None:
-        raise failure.refusal
+    try:
+        if refusal is not None:
+            raise refusal
+    finally:
+        del refusal
 
 
 def _tries(targets: Sequence[Target]) -> Iterator[tuple[Target, float]]:
@@ -124,7 +129,8 @@ async def _attempt(exchange: Exchange, target: Target, pinger: Pinger) -> None:
         refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
         raise _TryNext(refusal, same_target=isinstance(error, Unanswered)) from None
     except asyncio.CancelledError:
-        attempt.metered = Metered()
+        # Where nothing was sent, as on the way to a connection, nothing is charged.
+        attempt.metered = Metered() if attempt.noted else None
         _ended(exchange, attempt, _why_cut(exchange))
         raise
     del request  # with its body
@@ -165,6 +171,7 @@ def _note(exchange: Exchange, attempt: Attempt) -> Callable[[], bool] | None:
 
     def note() -> bool:
         target = attempt.target
+        attempt.noted = True
         return exchange.gateway.recorder.admit(
             Admitted(
                 record=exchange.record,

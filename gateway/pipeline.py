@@ -77,10 +77,16 @@ async def run(exchange: Exchange, steps: Callable[[Exchange], Awaitable[None]]) 
         _fail(exchange, answer, "error")
         exchange.answer(answer)
     finally:
-        settle.finish(exchange, "error", exchange.answered_status)
-        # The connection keeps its line until the next request: not this one's body with it.
-        exchange.line.on_gone = None
-        leave_place(exchange)
+        try:
+            settle.finish(exchange, "error", exchange.answered_status)
+        finally:
+            _leave(exchange)
+
+
+def _leave(exchange: Exchange) -> None:
+    """Keep nothing: the connection has its line until the next request, but not this one's body with it."""
+    exchange.line.on_gone = None
+    leave_place(exchange)
 
 
 def _fail(exchange: Exchange, answer: errors.Answer, status: str) -> None:

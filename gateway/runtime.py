@@ -50,6 +50,10 @@ BREATH_SECONDS = 0.001
 """How long the reading of the whole configuration pauses after every few rows, about a millisecond's work."""
 SWITCH_SECONDS = 0.0005
 """How long a thread keeps the interpreter's lock from others meanwhile; Python's own 5 ms are a request's life."""
+WHOLE_AGAIN_SECONDS = 2.0
+"""Until the whole configuration is read again after it could not be."""
+SLOW_SECONDS = 120.0
+"""How long it may take with 100,000 keys and much more before `/readyz` says so."""
 STALE_SECONDS = 15.0
 """After so long without reading the configuration, `/readyz` says so."""
 
@@ -105,6 +109,8 @@ class Gateway:
         self._follower: asyncio.Task[None] | None = None
         self._read_at = 0.0
         self._problem = "not read yet"
+        self._whole_problem = ""
+        self._whole_since = self._whole_again_at = 0.0
         self._rejected: dict[tuple[str, str], str] = {}
 
     async def start(self) -> None:
@@ -202,7 +208,8 @@ class Gateway:
     async def _follow_once(self, *, wait: bool = True) -> None:
         """Take over what changed. With `wait` also what makes it read the whole configuration, however long that is."""
         try:
-            if await self._follow_keys() and self._whole is None:
+            if await self._follow_keys() and self._whole is None and time.monotonic() >= self._whole_again_at:
+                self._whole_since = self._whole_since or time.monotonic()
                 self._whole = self._loop.create_task(self._follow_whole())
                 self._whole.add_done_callback(self._whole_is_read)
             if wait and self._whole is not None:
@@ -246,8 +253,12 @@ class Gateway:
     def _whole_is_read(self, task: asyncio.Task[None]) -> None:
         self._whole = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._problem = f"{type(error).__name__}: {error}"
-            log.error("The configuration cannot be read", exc_info=error)
+            if not self._whole_problem:
+                log.error("The configuration cannot be read", exc_info=error)
+            self._whole_problem = f"{type(error).__name__}: {error}"
+            self._whole_again_at = time.monotonic() + WHOLE_AGAIN_SECONDS
+        else:
+            self._whole_problem, self._whole_since = "", 0.0
 
     def _show(self, fresh: Snapshot, keys: Collection[int] | None = None) -> None:
         """Requests that begin from now on are decided by it; what was proven of other keys stays proven."""
@@ -288,6 +299,10 @@ class Gateway:
         age = time.monotonic() - self._read_at
         if age > STALE_SECONDS:
             return Check(False, f"not followed for {age:.0f} s: {self._problem}")
+        waits = time.monotonic() - self._whole_since if self._whole_since else 0.0
+        if waits > (STALE_SECONDS if self._whole_problem else SLOW_SECONDS):
+            why = self._whole_problem or "it is still being read"
+            return Check(False, f"a change of more than keys is not followed for {waits:.0f} s: {why}")
         return Check(True, f"version {self.snapshot.version}, {len(self.snapshot.secrets)} secrets")
 
     def _recorder_check(self) -> Check:
@@ -342,10 +357,14 @@ def _dismantle(before: list[SecretGrant]) -> None:
         _breathe()
 
 
+MAX_ADDRESS = 64
+"""Characters of the longest address, with its zone; forwarded ones are the client's word."""
+
+
 @lru_cache(maxsize=4096)
 def _valid_ip(address: str | None) -> str | None:
     try:
-        return str(ipaddress.ip_address(address)) if address else None
+        return str(ipaddress.ip_address(address)) if address and len(address) <= MAX_ADDRESS else None
     except ValueError:
         return None
 

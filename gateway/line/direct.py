@@ -26,6 +26,8 @@ MAX_HEAD_BYTES = 4 * 1024 * 1024
 leaves a row; this one keeps a head without an end from filling the memory."""
 UNASKED_BYTES = 64 * 1024
 """Of a body that nobody asked for yet."""
+MAX_PIPELINED = 64
+"""Requests that wait on one connection for the answer to an earlier one; no client of ours sends a second."""
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """Of a body whose request is answered: what is longer is cut off with the connection."""
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -187,6 +189,9 @@ class DirectLine:
         if fields.count(b"\n") != lines or fields.count(b"\r") != lines:
             raise ValueError("A header of the answer holds a line end.")
         self._chunked = False
+        if self._awaits_continue and not self._asked:
+            # The body was not asked for: whether the client sends it all the same, nobody can know.
+            self.keep_alive = False
         if self.method != "HEAD" and status not in _NO_BODY and not any(n == b"content-length" for n, _ in headers):
             if self._http_1_0:
                 self.keep_alive = False
@@ -258,6 +263,8 @@ class Front(HttpToolsProtocol):
     _turned_away = False
     _running: DirectLine | None = None
     """Whose answer is being written: with a pipelined request behind it, it is not the last one that came."""
+    _owed = False
+    """An answer waits for the client to read earlier ones: it gets no further one, and is asked nothing, until then."""
     _left = 0
     """Bytes of the last answer that had not been taken when it was looked at last."""
 
@@ -299,6 +306,9 @@ class Front(HttpToolsProtocol):
         upgrade = self.parser.should_upgrade()
         if is_ambiguous(self.parser.get_method(), self.parser.get_http_version(), self.headers, upgrade=upgrade):
             raise ValueError("ambiguous framing")  # the parser stops, and `send_400_response` is called
+        if self.transport.is_closing() or len(self.pipeline) >= MAX_PIPELINED:
+            self._end_with(b"")
+            raise ValueError("nothing further is read")
         surface = None
         path, _, query = self.url.partition(b"?")
         if path.startswith(b"/") and b"%" not in path and b"#" not in self.url and path.isascii():
@@ -317,7 +327,7 @@ class Front(HttpToolsProtocol):
         if CONNECTIONS.draining:
             line.keep_alive = False
         self.cycle = line
-        if before is None or before.response_complete:
+        if (before is None or before.response_complete) and not self._owed:
             self._begin(line)
         else:
             # The next request came before this one's answer: its turn comes.
@@ -347,10 +357,21 @@ class Front(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.write_paused:
+            self._owed = True
+            self.flow.pause_reading()
+            CONNECTIONS.idle(self)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The next request of a pipeline; reading again only when there is none."""
+        self._owed = False
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif not self._in_head and not self._in_body and self.cycle.response_complete:
+            return
+        self.flow.resume_reading()
+        if not self._in_head and not self._in_body and self.cycle.response_complete:
             CONNECTIONS.idle(self)
 
     def handle_websocket_upgrade(self) -> None:
@@ -385,10 +406,10 @@ class Front(HttpToolsProtocol):
 
     def close_unused(self) -> None:
         left = self.transport.get_write_buffer_size()
-        if left and self.cycle is not None and (left != self._left or CONNECTIONS.draining):
+        takes = self.cycle is not None and (left != self._left or CONNECTIONS.draining)
+        if left and takes and CONNECTIONS.idle(self):
             # It still takes its last answer. A drain has an end of its own.
             self._left = left
-            CONNECTIONS.idle(self)
         elif left:
             # A close would wait for ever for a client that takes nothing.
             self.transport.abort()
@@ -417,6 +438,8 @@ class Front(HttpToolsProtocol):
         super().resume_writing()
         if self._running is not None and self._running.on_writable is not None:
             self._running.on_writable()
+        if self._owed:
+            self._go_on()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Called for the next request of a pipeline, too."""

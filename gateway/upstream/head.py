@@ -22,6 +22,8 @@ _OURS: Final = frozenset(
 _PLAIN: Final = "!$%&'()*+,-./:;=?@_~"
 """What may stand in a path or a query as it is; `%` too, for what is encoded already stays so."""
 _MAX_NAMES: Final = 1024
+MAX_KEPT: Final = 256
+"""Characters of a URL that is remembered: its query is a client's."""
 
 _name_of = itemgetter(0)
 _names: set[bytes] = set()
@@ -56,9 +58,12 @@ class Place:
         """From the target to where the length of the body follows."""
 
 
-@lru_cache(maxsize=4096)
 def place(url: str) -> Place:
     """Take a URL apart. Raises UpstreamError where it is not one that can be asked."""
+    return _known_place(url) if len(url) <= MAX_KEPT else _place(url)
+
+
+def _place(url: str) -> Place:
     try:
         if _CONTROL.search(url):
             raise ValueError("a control character")
@@ -79,6 +84,9 @@ def place(url: str) -> Place:
         # The query's bytes came as latin-1.
         target += "?" + quote(parts.query, safe=_PLAIN, encoding="latin-1", errors="replace")
     return Place(_origin(secure, host, port), target.encode("ascii"))
+
+
+_known_place = lru_cache(maxsize=4096)(_place)
 
 
 @lru_cache(maxsize=1024)

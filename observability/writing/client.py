@@ -186,11 +186,12 @@ class ProcessRecorder:
             return text
         if self._link is None or not self._ready or self._loop is None:
             return b""
-        if self._scrape is None:
-            self._scrape = self._loop.create_future()
-            self._say(Scrape())
+        scrape = self._scrape
+        if scrape is None:
+            scrape = self._scrape = self._loop.create_future()
+            self._say(Scrape())  # which sets it where the writer turns out to be gone
         try:
-            return await asyncio.wait_for(asyncio.shield(self._scrape), SCRAPE_SECONDS)
+            return await asyncio.wait_for(asyncio.shield(scrape), SCRAPE_SECONDS)
         except TimeoutError:
             return b""
 
@@ -243,10 +244,13 @@ class ProcessRecorder:
             self._loop.remove_writer(self._link.socket.fileno())
 
     def _readable(self) -> None:
-        if self._link is None:
+        link = self._link
+        if link is None:
             return
         try:
-            for message in self._link.receive():
+            for message in link.receive():
+                if self._link is not link:
+                    return  # it was lost over the last message: what it said is asked again
                 self._heard_at = time.monotonic()
                 self._take(message)
         except Gone as gone:
@@ -367,7 +371,10 @@ class ProcessRecorder:
 
     async def _start_again(self, child: Child, why: str) -> None:
         assert self._loop is not None  # noqa: S101
-        how = await self._loop.run_in_executor(None, child.end)
+        try:
+            how = await self._loop.run_in_executor(None, child.end)
+        except Exception as error:
+            how = f"its end could not be seen: {error}"
         pause = self._pause()
         logger.error(
             "The log's writer is gone: %s (%s). It starts again in %.1f s; %d requests wait, none is lost.",
