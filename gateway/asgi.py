@@ -11,6 +11,7 @@ django = get_asgi_application()
 
 # Django must be set up before anything that touches models is imported.
 from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.layers import InMemoryChannelLayer, get_channel_layer  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
@@ -19,6 +20,7 @@ from gateway.anthropic import PREFIX, anthropic  # noqa: E402
 from gateway.line.asgi import Receive, Scope, Send, serve  # noqa: E402
 from gateway.probes import PROBES  # noqa: E402
 from gateway.roles import Role, is_for_both, not_for_clients, not_for_people  # noqa: E402
+from observability import live  # noqa: E402
 from observability.routing import websocket_urlpatterns  # noqa: E402
 
 SURFACES = {PREFIX: anthropic}
@@ -81,6 +83,7 @@ def application_of(role: Role) -> ProtocolTypeRouter:
         case Role.GATEWAY:
             return ProtocolTypeRouter({"http": http_without_people, "websocket": not_for_people, "lifespan": lifespan})
         case Role.WEB:
+            live.broadcaster.cut_off = isinstance(get_channel_layer(), InMemoryChannelLayer)
             return ProtocolTypeRouter({"http": http, "websocket": _websocket, "lifespan": nothing_to_start})
         case Role.WORKER:
             raise ValueError("A worker serves nothing over HTTP.")

@@ -46,6 +46,23 @@ def unsafe_together(**_: Any) -> list[CheckMessage]:
 
 
 @register("comptroller")
+def room_for_probes(**_: Any) -> list[CheckMessage]:
+    configured = settings.COMPTROLLER
+    requests = configured["COMPTROLLER_MAX_REQUESTS"] + configured["COMPTROLLER_QUEUE_REQUESTS"]
+    most = configured["COMPTROLLER_MAX_CONNECTIONS"]
+    if requests < most:
+        return []
+    return [
+        Warning(
+            f"COMPTROLLER_MAX_REQUESTS and COMPTROLLER_QUEUE_REQUESTS make {requests:,} requests, one a connection; "
+            f"COMPTROLLER_MAX_CONNECTIONS is {most:,}: under load /healthz and /readyz are refused one, too.",
+            hint="Set COMPTROLLER_MAX_CONNECTIONS above their sum, or lower them.",
+            id="comptroller.W004",
+        )
+    ]
+
+
+@register("comptroller")
 def enough_descriptors(**_: Any) -> list[CheckMessage]:
     limit = descriptors.hard_limit()
     sentence = descriptors.shortage(settings.COMPTROLLER["COMPTROLLER_MAX_CONNECTIONS"], limit)

@@ -228,7 +228,8 @@ class Gate:
         """Ten times a second: how late the event loop is, in seconds. Moves the number of places; ends long waits."""
         now = self._clock()
         elapsed, self._ticked = now - self._ticked, now
-        if elapsed > 0:
+        if elapsed > 0 and (self._left or self.running):
+            # While nothing runs the rate stays what it was: a pause says nothing of how fast places become free.
             self._rate += (self._left / elapsed - self._rate) * SMOOTHING
             self._left = 0
         self.lag += (late - self.lag) * SMOOTHING

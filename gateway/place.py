@@ -90,6 +90,7 @@ async def _wait(exchange: Exchange, key: int, size: int) -> bool:
         raise
     finally:
         exchange.on_client_gone = None
+    if why is not Refusal.QUEUE_FULL:
         metrics.queued(time.monotonic() - began)
     if why is not None:
         if why is Refusal.QUEUE_FULL:

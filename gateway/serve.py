@@ -83,7 +83,7 @@ def listen_together(host: str, port: int, count: int) -> list[socket.socket]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.serve", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=int, choices=range(65_536), default=8000, metavar="PORT")
     parser.add_argument("--fd", type=int, help="An inherited listening socket instead of host and port.")
     parser.add_argument("--other-fds", type=int, nargs="*", default=[], help="Those of the servers beside this one.")
     parser.add_argument("--role", choices=["all", "gateway", "web"], default="all", help="What to serve.")

@@ -61,6 +61,8 @@ class Broadcaster:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._nobody_elsewhere = True
+        self.cut_off = False
+        """Whether requests are served by another process than this one's pages, and no Redis lies between them."""
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Send through this loop from now on: the one that serves the sockets, where the in-memory layer lives."""

@@ -229,6 +229,11 @@ class DirectLine:
         front.on_response_complete()
 
     @property
+    def head_is_made(self) -> bool:
+        """Whether the answer's head is written, with what it says of the connection."""
+        return self._started
+
+    @property
     def response_started(self) -> bool:
         """Whether a byte of the answer may be on its way."""
         return self._started and not self._head
@@ -401,8 +406,13 @@ class Front(HttpToolsProtocol):
             self.cycle.on_overdue()
 
     def end_keep_alive(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+        # An answer whose head has gone out without saying so does not end its connection: the client may be sending the
+        # next request on it already. The next answer says it, or the sweep closes what stays quiet.
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return
+        if not (cycle.head_is_made if isinstance(cycle, DirectLine) else cycle.response_started):
+            cycle.keep_alive = False
 
     def close_unused(self) -> None:
         left = self.transport.get_write_buffer_size()

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from observability import live
 from observability.admin.requests import filter_options
 from observability.consumers import PERMISSION
 from observability.filters import BadFilter, LogFilter
@@ -30,6 +31,7 @@ def live_log(request: HttpRequest) -> TemplateResponse:
         "options": filter_options(request.user),
         "chosen": chosen,
         "zone": reporting_zone(request.user),
+        "cut_off": live.broadcaster.cut_off,
         "settings": {
             "socket": "/ws/logs/",
             "detail": detail,

@@ -139,7 +139,9 @@ def raw(request: Request) -> list[tuple[str, list[tuple[str, Any]]]]:
 
 def _plain(value: Any) -> str:
     match value:
-        case None | "" | {} | []:
+        case None | "":
+            return ""
+        case dict() | list() if not value:  # `{}` as a pattern would fit every dict
             return ""
         case bool():
             return "yes" if value else "no"

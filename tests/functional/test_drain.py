@@ -194,3 +194,23 @@ def test_a_second_signal_hastens_and_still_settles(product: Product, second: sig
     product.start_server()
     row = product.row(answer.headers["request-id"])
     assert (row["status"], row["cost_quality"], row["input_tokens"]) == ("error", "estimated", 50)
+
+
+def test_a_connection_whose_stream_was_running_is_not_cut_after_it(product: Product) -> None:
+    """The stream's head went out before the stop: it could not say that the connection ends with it."""
+    product.settings = {"COMPTROLLER_DRAIN_SECONDS": "20"}
+    product.start_server()
+    prompt = '[[sim: text="a b c d" chunks=4 delay_ms=300 input_tokens=5 output_tokens=4]]'
+    client, running = stream(product, prompt)
+    with contextlib.closing(client):
+        product.processes["server"].send_signal(signal.SIGTERM)
+        assert "message_stop" in "".join(running.iter_text())
+        body = {
+            "model": "claude-opus-5-5",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "[[sim: text=x]]"}],
+        }
+        following = client.post(f"{product.base_url}/v1/messages", json=body, headers=product.headers("drain"))
+        assert following.status_code == 200, following.text
+        assert following.headers["connection"] == "close"
+    end(product.processes.pop("server"))

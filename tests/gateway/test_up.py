@@ -240,6 +240,11 @@ def test_every_scrape_of_two_workers_says_the_same(folder: Path) -> None:
         for silent in (one, other):
             silent.suspend()
             try:
+                # What it rendered last may be a second old.
+                deadline = time.monotonic() + 15
+                while _sample(up, "comptroller_requests_total", model="claude-opus-5-5") < 5:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
                 assert [_sample(up, "comptroller_requests_total", model="claude-opus-5-5") for _ in range(3)] == [
                     5,
                     5,

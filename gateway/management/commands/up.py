@@ -65,7 +65,7 @@ class Command(BaseCommand):
         **options: Any,
     ) -> None:
         chosen = Role(role)
-        _refuse(chosen, workers, web_port)
+        _refuse(chosen, workers, port, web_port)
         # The servers inherit it.
         descriptors.raise_limit()
         plan = _plan(chosen, host, port, web_port, workers, beat=not no_beat)
@@ -119,13 +119,15 @@ def _plan(role: Role, host: str, port: int, web_port: int | None, workers: int, 
     )
 
 
-def _refuse(role: Role, workers: int, web_port: int | None) -> None:
+def _refuse(role: Role, workers: int, port: int, web_port: int | None) -> None:
     if not 1 <= workers <= 64:
         raise CommandError(f"--workers must lie between 1 and 64, not {workers}.", returncode=2)
     if role is Role.WORKER and workers > 1:
         raise CommandError("--workers counts server processes: --role worker has none.", returncode=2)
     if web_port is not None and role is not Role.ALL:
         raise CommandError(f"--web-port is for --role all: --role {role} has one port, --port.", returncode=2)
+    if web_port is not None and web_port == port and port:
+        raise CommandError(f"--port and --web-port both name {port}: give the admin another one.", returncode=2)
     if workers > 1 and role.serves_people and web_port is None and not settings.COMPTROLLER["REDIS_URL"]:
         raise CommandError(
             f"--workers {workers} needs REDIS_URL: without it the live log is kept in one process's memory, and a "
