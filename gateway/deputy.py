@@ -67,7 +67,14 @@ class Deputy:
                 log.warning("A waiting connection cannot be accepted: %s", error)
                 break
             connection.setblocking(False)
-            task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, connection))
+            task = self._loop.create_task(self._serve(connection))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
         self._watch(sock)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._protocol, connection)
+        except OSError as error:
+            log.warning("A connection that was taken for another process cannot be served: %s", error)
+            connection.close()

@@ -57,6 +57,8 @@ class AsgiLine:
         return self._bytes > HIGH_WATER_BYTES
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        if any(b"\n" in value or b"\r" in value for _, value in headers):
+            raise ValueError("A header of the answer holds a line end.")
         self._put({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     def write(self, chunk: bytes) -> None:
