@@ -32,7 +32,8 @@ class Pulse:
 
     def check(self) -> Check:
         """Overloaded is degraded, not unready: who sends the traffic elsewhere would overload that, too."""
-        return Check(not self._gate.refusing, f"{self._gate.state()}.", required=False)
+        refusing = "; requests are being refused" if self._gate.refusing else ""
+        return Check(not refusing, f"{self._gate.state()}{refusing}.", required=False)
 
     def _beat(self) -> None:
         gate, now = self._gate, self._loop.time()

@@ -192,7 +192,7 @@ class DirectLine:
         if self._awaits_continue and not self._asked:
             # The body was not asked for: whether the client sends it all the same, nobody can know.
             self.keep_alive = False
-        if self.method != "HEAD" and status not in _NO_BODY and not any(n == b"content-length" for n, _ in headers):
+        if self.method != "HEAD" and status not in _NO_BODY and b"content-length" not in [name for name, _ in headers]:
             if self._http_1_0:
                 self.keep_alive = False
             else:
