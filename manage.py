@@ -20,8 +20,8 @@ def main() -> None:
         if "no such table" not in str(error) and "does not exist" not in str(error):
             raise
         sys.exit(
-            f"There is no Comptroller in this database ({str(error).splitlines()[0]}). Start it once with `manage.py up`, "
-            "or name the right one with COMPTROLLER_DATA_DIR or DATABASE_URL."
+            f"There is no Comptroller in this database ({str(error).splitlines()[0]}). Start it once with "
+            "`manage.py up`, or name the right one with COMPTROLLER_DATA_DIR or DATABASE_URL."
         )
 
 
