@@ -18,6 +18,8 @@ from enum import Enum
 
 MIN_LIMIT = 64
 """Places that stay however late the loop is: what makes it late may be something else on the machine."""
+FEW = 20
+"""Of so few places none is kept from a key."""
 LATE_SECONDS = 1.0
 """How long the loop must have been late before the number of places is touched: a burst passes."""
 VERY_LATE = 4.0
@@ -121,6 +123,8 @@ class Gate:
         self.lag = 0.0
         """Smoothed, in seconds."""
         self._share = max(1, bounds.body_bytes // 2)
+        self._most = bounds.requests if bounds.requests < FEW else bounds.requests * 9 // 10
+        """Places of one key: a tenth stays for the others, however long its requests take."""
         self._clock = clock
         self._dice = dice
         self._keys: dict[int, _Key] = {}
@@ -156,7 +160,7 @@ class Gate:
         mine = self._keys.get(key)
         if mine is None:
             mine = self._keys[key] = _Key()
-        elif mine.bytes and mine.bytes + size > self._share:
+        elif self._is_enough(mine, size):
             return False
         self._take(mine, size)
         return True
@@ -278,6 +282,10 @@ class Gate:
         # A body larger than all the memory for bodies may come alone: it would wait for ever.
         return self.running < self.limit and (not self.bytes or self.bytes + size <= self.bounds.body_bytes)
 
+    def _is_enough(self, mine: _Key, size: int) -> bool:
+        """Whether a key has what one may have."""
+        return mine.running >= self._most or (mine.bytes > 0 and mine.bytes + size > self._share)
+
     def _take(self, mine: _Key, size: int) -> None:
         self.running += 1
         self.bytes += size
@@ -290,7 +298,7 @@ class Gate:
             waiter = next(iter(mine.waiting))
             if not self._has_room(waiter.size):
                 return
-            if mine.bytes and mine.bytes + waiter.size > self._share:
+            if self._is_enough(mine, waiter.size):
                 # Its turn comes again when one of its own requests ends.
                 self._turns.remove(mine.running, mine)
                 continue

@@ -325,3 +325,21 @@ def test_state_is_a_sentence(late: float) -> None:
         house.tick(late=late)
     assert house.gate.state().startswith("1 of 64" if late else "1 of 100")
     assert "1 of 1,024 MiB" in house.gate.state()
+
+
+def test_one_key_never_has_every_place() -> None:
+    house = House(Bounds(requests=20))
+    for _ in range(25):
+        house.come(1)
+    assert house.gate.running == 18
+    house.come(2)
+    house.come(3)
+    assert house.gate.running == 20
+    house.come(4)
+    assert house.gate.waiting == 8
+    house.gate.leave(2, 0)
+    # The free place is the other key's, not that of the one that has enough.
+    assert house.gate.running == 20
+    assert house.gate.waiting == 7
+    house.gate.leave(1, 0)
+    assert (house.gate.running, house.gate.waiting) == (20, 6)
