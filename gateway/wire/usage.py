@@ -333,7 +333,7 @@ _plain_message = msgspec.json.Decoder(_PlainMessage).decode
 
 
 def metered_whole(body: bytes) -> Metered:
-    """What a `Meter` makes of an answer that is there as a whole; the usual one in a third of the time."""
+    """What a `Meter` makes of an answer that is there as a whole; the usual one in two thirds of the time."""
     try:
         if len(body) <= MAX_JSON_BYTES:
             message = _plain_message(body)

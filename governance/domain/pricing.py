@@ -234,8 +234,8 @@ class PriceBook:
         free: bool = False,
         customer_id: int | None = None,
     ) -> Cost:
-        """What `charge` says, without the lines of its proof: the plain request in whole numbers, in a fifth of the
-        time; whatever has a factor, a search, steps or no price goes the long way.
+        """What `charge` says, without the lines of its proof: the plain request in whole numbers, in a quarter of
+        the time; whatever has a factor, a search, steps or no price goes the long way.
         """
         if not free and not usage.iterations and not usage.web_searches:
             row = self._price(platform, model_id, at, customer_id)
