@@ -50,7 +50,7 @@ def read(
     for pk, key_id, provider_id, patterns, weight in found:
         allowances = tuple(by_target.get(("provider_access", pk), ()))
         accesses[key_id].append(Access(pk, provider_id, tuple(patterns), weight, allowances))
-    lists = {name: Cast(name, TextField()) for name in ("model_patterns", "allowed_ips")}
+    lists = {name: Cast(name, TextField()) for name in ("model_patterns", "model_aliases", "allowed_ips")}
     columns_of_keys = VirtualKey.objects.order_by("pk").values_list(*(lists.get(name, name) for name in _Key._fields))
     # The keys before their parents: a key that is read has a team, unless both went meanwhile.
     rows = [_Key._make(row) for row in of_keys(columns_of_keys, "pk")]
@@ -79,6 +79,7 @@ class _Key(NamedTuple):
     developer_id: int | None
     project_id: int | None
     model_patterns: str
+    model_aliases: str
     allowed_ips: str
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -133,6 +134,11 @@ def _patterns(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple(json.loads(text).items())
+
+
+@lru_cache(maxsize=4096)
 def _networks(text: str) -> tuple[Network, ...]:
     return parse_networks(json.loads(text))
 
@@ -152,6 +158,7 @@ def _grant(key: _Key, accesses: tuple[Access, ...], parents: _Parents) -> Grant:
         developer_name=email,
         project=parents.projects.get(key.project_id) if key.project_id else None,
         models=_patterns(key.model_patterns),
+        aliases=(*_pairs(key.model_aliases), *team.model_aliases.items()),
         networks=_networks(key.allowed_ips),
         accesses=accesses,
         allowances=parents.allowances(team, key.developer_id, key.pk),

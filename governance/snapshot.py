@@ -28,6 +28,7 @@ from governance.catalog import price_book
 from governance.domain.access import ProjectRef, SecretGrant, matches
 from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
 from governance.domain.pricing import PriceBook
+from governance.domain.provider_kinds import NEEDS_SECRET
 from governance.encryption import CannotDecrypt
 from governance.grants import CHUNK, gently
 from governance.models import (
@@ -61,6 +62,13 @@ class CredentialConfig:
     weight: float
     secret: str = field(repr=False)
     problem: str = ""
+    method: str = "api_key"
+    """How it authenticates: one of `provider_kinds.METHODS`."""
+    identifier: str = ""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
+    """Limits of this process for it; None sets none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,12 @@ class ProviderConfig:
     base_url: str
     rank: int
     credentials: tuple[CredentialConfig, ...]
+    region: str = ""
+    project: str = ""
+    model_map: tuple[tuple[str, str], ...] = ()
+    """(pattern, the provider's own id of such a model): the first that fits counts."""
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Further settings of its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +272,31 @@ def _providers() -> dict[int, ProviderConfig]:
     credentials: dict[int, list[CredentialConfig]] = defaultdict(list)
     for row in ProviderCredential.objects.filter(is_active=True):
         secret, problem = _secret_of(row)
-        credentials[row.provider_id].append(CredentialConfig(row.name, row.weight, secret, problem))
+        credentials[row.provider_id].append(
+            CredentialConfig(
+                row.name,
+                row.weight,
+                secret,
+                problem,
+                row.method,
+                row.identifier,
+                row.requests_per_minute,
+                row.tokens_per_minute,
+                row.concurrent,
+            )
+        )
     return {
         row.pk: ProviderConfig(
-            row.pk, row.name, row.kind, row.base_url.rstrip("/"), row.rank, tuple(credentials[row.pk])
+            row.pk,
+            row.name,
+            row.kind,
+            row.base_url.rstrip("/"),
+            row.rank,
+            tuple(credentials[row.pk]),
+            row.region,
+            row.project,
+            tuple(row.model_map.items()),
+            row.options,
         )
         for row in Provider.objects.filter(is_active=True)
     }
@@ -269,6 +304,8 @@ def _providers() -> dict[int, ProviderConfig]:
 
 def _secret_of(credential: ProviderCredential) -> tuple[str, str]:
     """(secret, problem). The named environment variable (or NAME_FILE) wins over a stored secret."""
+    if credential.method not in NEEDS_SECRET:
+        return "", ""
     name = credential.secret_env
     try:
         validate_secret_env(name)

@@ -82,6 +82,22 @@ def validate_downgrade(value: Any) -> None:
             raise ValidationError(f"{target!r} is not a model id; a pattern cannot be sent to a provider.")
 
 
+def validate_model_map(value: Any) -> None:
+    """What a provider calls a model, by pattern; a provider's own ids may have any printable character but spaces."""
+    if not isinstance(value, dict):
+        raise ValidationError('Give pairs of models such as {"claude-opus-*": "my-deployment"}.')
+    validate_model_patterns(list(value))
+    for target in value.values():
+        if not isinstance(target, str) or not re.fullmatch(r"[!-~]{1,200}", target):
+            raise ValidationError(f"{target!r} is not a model id: 1 to 200 characters without spaces.")
+
+
+def validate_region(value: str) -> None:
+    """It becomes part of a host's name."""
+    if value and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", value):
+        raise ValidationError(f"{value!r} is not a region. Use a name such as eu-central-1, europe-west1 or global.")
+
+
 _RATES = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
 

@@ -68,6 +68,8 @@ class Grant:
     developer_name: str = ""
     project: ProjectRef | None = None
     models: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
+    """(pattern, model): the first that fits what is asked for puts its model in the place of it."""
     networks: tuple[Network, ...] = ()
     accesses: tuple[Access, ...] = ()
     allowances: tuple[Allowance, ...] = ()

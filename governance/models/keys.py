@@ -10,7 +10,7 @@ from django.db.models.functions import Lower
 from governance.models.providers import Provider
 from governance.models.tenants import Developer, Project, Team, same_customer
 from governance.querysets import KeySecretQuerySet, ProviderAccessQuerySet, VirtualKeyQuerySet
-from governance.validators import validate_model_patterns, validate_networks
+from governance.validators import validate_downgrade, validate_model_patterns, validate_networks
 
 
 class VirtualKey(models.Model):
@@ -45,6 +45,14 @@ class VirtualKey(models.Model):
         blank=True,
         validators=[validate_model_patterns],
         help_text='Model ids or patterns such as ["claude-opus-*"]; empty allows every model.',
+    )
+    model_aliases = models.JSONField(
+        "model aliases",
+        default=dict,
+        blank=True,
+        validators=[validate_downgrade],
+        help_text='Another model takes the place of what is asked for: {"claude-opus-*": "claude-sonnet-5-5"}. '
+        "They go before the team's.",
     )
     allowed_ips = models.JSONField(
         "allowed addresses",

@@ -23,6 +23,8 @@ class Price(models.Model):
         BEDROCK = "bedrock", "Amazon Bedrock"
         VERTEX = "vertex", "Google Vertex AI"
         FOUNDRY = "foundry", "Microsoft Foundry"
+        OPENAI = "openai", "OpenAI and compatible"
+        GEMINI = "gemini", "Google Gemini"
 
     platform = models.CharField(max_length=10, choices=Platform.choices, default=Platform.ANTHROPIC)
     model_id = models.CharField("model", max_length=200, help_text="Exact id; never matched by prefix.")

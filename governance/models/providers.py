@@ -9,16 +9,24 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from governance.domain.provider_kinds import KINDS, METHODS
 from governance.encryption import EncryptedTextField
-from governance.validators import validate_base_url, validate_secret_env
+from governance.validators import validate_base_url, validate_model_map, validate_region, validate_secret_env
 
 
 class Provider(models.Model):
     """An address that serves Claude models."""
 
     class Kind(models.TextChoices):
-        ANTHROPIC = "anthropic", "Anthropic API"
-        SIMULATED = "simulated", "Simulated provider (no real model, no real cost)"
+        ANTHROPIC = "anthropic", KINDS["anthropic"].label
+        BEDROCK = "bedrock", KINDS["bedrock"].label
+        VERTEX = "vertex", KINDS["vertex"].label
+        FOUNDRY = "foundry", KINDS["foundry"].label
+        COMPATIBLE = "compatible", KINDS["compatible"].label
+        OPENAI = "openai", KINDS["openai"].label
+        AZURE_OPENAI = "azure_openai", KINDS["azure_openai"].label
+        GEMINI = "gemini", KINDS["gemini"].label
+        SIMULATED = "simulated", KINDS["simulated"].label
 
     name = models.CharField(max_length=64, help_text="Shown in the log, for example anthropic.")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.ANTHROPIC)
@@ -29,6 +37,21 @@ class Provider(models.Model):
         validators=[validate_base_url],
         help_text="Without /v1, for example https://api.anthropic.com. Empty takes the kind's default.",
     )
+    region = models.CharField(
+        max_length=64,
+        blank=True,
+        validators=[validate_region],
+        help_text="Bedrock and Vertex: for example eu-central-1, europe-west1 or global.",
+    )
+    project = models.CharField(max_length=128, blank=True, help_text="Vertex: the Google Cloud project's id.")
+    model_map = models.JSONField(
+        "models there",
+        default=dict,
+        blank=True,
+        validators=[validate_model_map],
+        help_text='What it calls a model, first match wins: {"claude-opus-*": "my-deployment"}. Empty takes its own names.',
+    )
+    options = models.JSONField(default=dict, blank=True, help_text="Further settings of the kind, as docs/providers.md lists.")
     rank = models.PositiveSmallIntegerField(
         default=0, help_text="Providers of the lowest rank are used first; a higher one when those fail."
     )
@@ -53,6 +76,14 @@ class ProviderCredential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     name = models.CharField(max_length=64, default="main")
+    method = models.CharField(
+        "authenticates by", max_length=24, choices=list(METHODS.items()), default="api_key"
+    )
+    identifier = models.CharField(
+        max_length=300,
+        blank=True,
+        help_text="What is no secret of it: an AWS access key's id, a profile's name, a role's ARN.",
+    )
     secret = EncryptedTextField(blank=True, default="", editable=False)
     secret_env = models.CharField(
         "environment variable",
@@ -61,6 +92,15 @@ class ProviderCredential(models.Model):
         help_text="Name of the environment variable that holds the secret; wins over a stored one when set.",
     )
     weight = models.FloatField(default=1.0, help_text="Share of the requests among this provider's credentials.")
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most requests a minute from each gateway process; empty sets no limit."
+    )
+    tokens_per_minute = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Most tokens a minute from each gateway process; empty sets no limit."
+    )
+    concurrent = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most requests at once from each gateway process; empty sets no limit."
+    )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Lower
 
 from governance.fields import NanoUsdField
 from governance.querysets import CustomerQuerySet, DeveloperQuerySet, ProjectQuerySet, TeamQuerySet
-from governance.validators import validate_timezone
+from governance.validators import validate_downgrade, validate_timezone
 
 
 def same_customer(customer_id: int | None, **others: Any) -> None:
@@ -95,6 +95,13 @@ class Team(models.Model):
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="teams")
     name = models.CharField(max_length=120)
     cost_center = models.CharField("cost centre", max_length=64, blank=True, help_text="Printed on chargeback reports.")
+    model_aliases = models.JSONField(
+        "model aliases",
+        default=dict,
+        blank=True,
+        validators=[validate_downgrade],
+        help_text='Another model takes the place of what is asked for: {"claude-opus-*": "claude-sonnet-5-5"}.',
+    )
     is_active = models.BooleanField("active", default=True, help_text="Switch off to refuse every key of this team.")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,0 +1,100 @@
+"""The kinds of provider: what each needs to be called, and how its credentials prove who calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKind:
+    """What the configuration of one kind has to say. `label` and `note` are for people."""
+
+    kind: str
+    label: str
+    platform: str
+    """Whose price list applies."""
+    methods: tuple[str, ...] = ("api_key",)
+    """How its credentials may authenticate, the usual one first; empty where it needs none."""
+    needs_address: bool = False
+    needs_region: bool = False
+    needs_project: bool = False
+    note: str = ""
+    options: Mapping[str, str] | None = None
+    """Further settings by name, each with its help text."""
+
+
+_LEFT_OUT_BETAS = "Betas (a list) that it does not know: left out of requests, for example [\"fine-grained-x\"]."
+
+KINDS: Mapping[str, ProviderKind] = {
+    each.kind: each
+    for each in (
+        ProviderKind("anthropic", "Anthropic API", "anthropic"),
+        ProviderKind(
+            "bedrock",
+            "Amazon Bedrock",
+            "bedrock",
+            ("aws_default", "aws_static", "aws_profile", "aws_role", "api_key"),
+            needs_region=True,
+            note="Region for example eu-central-1. Empty address takes the region's own.",
+            options={
+                "inference_prefix": "Prefix of cross-region inference profiles: us, eu, apac, au, jp, global; "
+                "\"\" calls models without one.",
+                "unsupported_betas": _LEFT_OUT_BETAS,
+            },
+        ),
+        ProviderKind(
+            "vertex",
+            "Google Vertex AI",
+            "vertex",
+            ("google_default", "google_service_account"),
+            needs_region=True,
+            needs_project=True,
+            note="Region for example europe-west1, or global. Empty address takes the region's own.",
+            options={"unsupported_betas": _LEFT_OUT_BETAS},
+        ),
+        ProviderKind("foundry", "Microsoft Foundry", "foundry", needs_address=True),
+        ProviderKind(
+            "compatible",
+            "Anthropic-compatible (a proxy, a local server)",
+            "anthropic",
+            needs_address=True,
+            note="Any address that serves /v1/messages.",
+        ),
+        ProviderKind(
+            "openai",
+            "OpenAI or compatible (OpenRouter, vLLM, Ollama)",
+            "openai",
+            note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's.",
+            options={"max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens or max_tokens."},
+        ),
+        ProviderKind(
+            "azure_openai",
+            "Azure OpenAI",
+            "openai",
+            needs_address=True,
+            note="Address of the resource, for example https://name.openai.azure.com. Map each model to its deployment.",
+            options={"api_version": "For example 2024-10-21; empty takes the v1 API."},
+        ),
+        ProviderKind("gemini", "Google Gemini API", "gemini"),
+        ProviderKind("simulated", "Simulated provider (no real model, no real cost)", "anthropic", ()),
+    )
+}
+
+METHODS: Mapping[str, str] = {
+    "api_key": "API key",
+    "aws_default": "AWS: the environment's own role or variables",
+    "aws_static": "AWS: access key (its id here, its secret below)",
+    "aws_profile": "AWS: named profile",
+    "aws_role": "AWS: role to assume (its ARN here)",
+    "google_default": "Google: application default credentials",
+    "google_service_account": "Google: service account (its JSON key below)",
+}
+"""How a credential authenticates, by name. What has no secret of its own takes it from where the gateway runs."""
+
+NEEDS_SECRET = frozenset({"api_key", "aws_static", "google_service_account"})
+NEEDS_IDENTIFIER: Mapping[str, str] = {
+    "aws_static": "the access key's id",
+    "aws_profile": "the profile's name",
+    "aws_role": "the role's ARN",
+}
