@@ -27,14 +27,25 @@ TURN_SECONDS = 5.0
 """How long where there is room that others were served from first: no limit is reached, so nobody is refused for it."""
 
 
-async def admit(exchange: Exchange, grant: Grant, model: str) -> None:
-    """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`."""
-    allowances = counted(exchange, grant, model)
-    refusal = await take(exchange, allowances, model)
-    if refusal is not None and await _fits_when_counted(exchange, grant, model, refusal):
-        refusal = await take(exchange, allowances, model)
+async def admit(exchange: Exchange, grant: Grant) -> None:
+    """Hold the allowances of customer, team, project, developer and key; those of a provider are held in `route`.
+
+    Held is what the dearest candidate could cost, on whatever counts any of their models.
+    """
+    allowances = _counted_for_all(exchange, grant)
+    refusal = await take(exchange, allowances)
+    if refusal is not None and await _fits_when_counted(exchange, grant, refusal):
+        refusal = await take(exchange, allowances)
     if refusal is not None:
         raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
+
+
+def _counted_for_all(exchange: Exchange, grant: Grant) -> Sequence[Allowance]:
+    models = {candidate.model for candidate in exchange.candidates}
+    if len(models) == 1:
+        return counted(exchange, grant, exchange.candidates[0].model)
+    found = {a.key: a for model in sorted(models) for a in counted(exchange, grant, model)}
+    return tuple(found.values())
 
 
 def counted(exchange: Exchange, grant: Grant, model: str) -> Sequence[Allowance]:
@@ -49,34 +60,34 @@ def counted(exchange: Exchange, grant: Grant, model: str) -> Sequence[Allowance]
 async def hold_again(exchange: Exchange) -> bool:
     """Hold the worst case of another try under the hard limits, since the last one is charged; False without room."""
     hard = [a for hold in exchange.holds for a in hold.allowances if a.enforcement is Enforcement.HARD]
-    return await take(exchange, list({a.key: a for a in hard}.values()), exchange.model) is None
+    return await take(exchange, list({a.key: a for a in hard}.values())) is None
 
 
-async def _fits_when_counted(exchange: Exchange, grant: Grant, model: str, refusal: Exhausted) -> bool:
+async def _fits_when_counted(exchange: Exchange, grant: Grant, refusal: Exhausted) -> bool:
     """Whether the provider's own count of the prompt brings the worst case down to where it may fit."""
     allowance = refusal.allowance
     room = refusal.limit - refusal.used - refusal.held
     if allowance.unit is not Unit.USD or allowance.enforcement is not Enforcement.HARD or room <= 0:
         return False
-    if not count.might_fit(exchange, model, room):
+    if not count.might_fit(exchange, room):
         return False
-    tighter = await count.tighter_worst_case(exchange, grant, model)
+    tighter = await count.tighter_worst_case(exchange, grant)
     if tighter is None or tighter > room:
         return False
     exchange.worst_nano_usd = tighter
     return True
 
 
-async def take(exchange: Exchange, allowances: Sequence[Allowance], model: str) -> Exhausted | None:
+async def take(exchange: Exchange, allowances: Sequence[Allowance]) -> Exhausted | None:
     """Add a hold on these allowances to the exchange, or return the one that has no room."""
     if not allowances:
         return None
     # Each looks at the whole body: only for what a hard limit asks.
     hard = {allowance.unit for allowance in allowances if allowance.enforcement is Enforcement.HARD}
     if Unit.USD in hard and not exchange.worst_nano_usd:
-        exchange.worst_nano_usd = worst_case(exchange, exchange.candidates, model)
+        exchange.worst_nano_usd = worst_case(exchange, exchange.candidates)
     if Unit.TOKENS in hard and not exchange.worst_tokens:
-        exchange.worst_tokens = worst_tokens(exchange, model)
+        exchange.worst_tokens = worst_tokens(exchange)
     outcome = _admit(exchange, allowances)
     if isinstance(outcome, Short):
         outcome = await _ask(exchange, allowances, outcome)

@@ -16,13 +16,12 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 from gateway import line, runtime  # noqa: E402
-from gateway.surfaces import SURFACES  # noqa: E402
 from gateway.line.asgi import Receive, Scope, Send, serve  # noqa: E402
 from gateway.probes import PROBES  # noqa: E402
 from gateway.roles import Role, is_for_both, not_for_clients, not_for_people  # noqa: E402
+from gateway.surfaces import SURFACES  # noqa: E402
 from observability import live  # noqa: E402
 from observability.routing import websocket_urlpatterns  # noqa: E402
-
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,24 +1,48 @@
-"""Step 3: may this key, from this address, use this model on any provider?"""
+"""Step 3: may this key, from this address, use this model on any provider? And which of a rule's targets may it use?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gateway import errors
-from gateway.exchange import Exchange
+from gateway.exchange import Candidate, Exchange
 from gateway.providers import PROVIDERS
 from governance.domain.access import Access, Grant, address_allowed, matches
 from governance.snapshot import Snapshot
 
 
 def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
-    """Set the exchange's candidates: the providers that the key may use for the model."""
+    """Set the exchange's candidates: the providers that the key may use for the model, or those of the plan."""
     check_address(exchange, grant)
+    if exchange.plan:
+        exchange.candidates = tuple(_planned(exchange, grant))
+        if exchange.candidates:
+            return
     # What is refused is worked out anew each time: the message names what would be allowed.
     exchange.candidates = exchange.snapshot.remembered(
         ("candidates", grant.key_id, model), lambda: _candidates(exchange, grant, model)
     )
 
 
-def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Access, ...]:
+def may_use(exchange: Exchange, grant: Grant, access: Access, model: str) -> bool:
+    """Whether the key may use a model through one of its providers."""
+    if not matches(grant.models, model) or not matches(access.models, model):
+        return False
+    return not grant.refuse_unpriced or _priced(exchange, access, model)
+
+
+def _planned(exchange: Exchange, grant: Grant) -> Iterator[Candidate]:
+    """What of a rule's plan the key may use: a rule chooses among what is allowed, and allows nothing."""
+    accesses = accesses_of(grant, exchange.snapshot)
+    for planned in exchange.plan:
+        for access in accesses:
+            wanted = planned.provider_id in (None, access.provider_id)
+            if wanted and may_use(exchange, grant, access, planned.model):
+                weight = planned.weight * (access.weight if planned.provider_id is None else 1.0)
+                yield Candidate(access, planned.model, planned.tier, weight)
+
+
+def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Candidate, ...]:
     accesses = accesses_of(grant, exchange.snapshot)
     candidates = tuple(access for access in accesses if matches(access.models, model))
     if not matches(grant.models, model) or (accesses and not candidates):
@@ -28,7 +52,7 @@ def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Access, .
         raise errors.no_provider(model, grant)
     if grant.refuse_unpriced and not any(_priced(exchange, access, model) for access in candidates):
         raise errors.model_unpriced(model)
-    return candidates
+    return tuple(Candidate(access, model, weight=access.weight) for access in candidates)
 
 
 def check_address(exchange: Exchange, grant: Grant) -> None:
@@ -57,7 +81,7 @@ def allowed_models(grant: Grant, exchange: Exchange) -> list[str]:
 
 
 def _priced(exchange: Exchange, access: Access, model: str) -> bool:
-    provider = exchange.snapshot.providers[access.provider_id]
-    return (
-        exchange.snapshot.prices.find(PROVIDERS[provider.kind].platform, model, exchange.record.started_at) is not None
-    )
+    config = exchange.snapshot.providers[access.provider_id]
+    provider = PROVIDERS[config.kind]
+    name, _ = provider.priced_as(config, model, "")
+    return exchange.snapshot.prices.find(provider.platform, name, exchange.record.started_at) is not None

@@ -12,10 +12,13 @@ from typing import Final
 
 import msgspec
 
+from gateway.calls import call_of
 from gateway.exchange import Exchange, Target
 from gateway.providers import PROVIDERS
+from gateway.providers.base import CannotCall, Operation, Untranslatable
 from gateway.upstream import UpstreamError
 from gateway.wire import tokens
+from gateway.wire.forms import Form, reshape
 from gateway.worst import worst_case
 from governance.domain.access import Grant
 
@@ -63,7 +66,7 @@ _answer = msgspec.json.Decoder(_Count).decode
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def might_fit(exchange: Exchange, model: str, room_nano_usd: int) -> bool:
+def might_fit(exchange: Exchange, room_nano_usd: int) -> bool:
     """Whether it is worth asking: the prompt as estimated, and a third less, would fit where its bound does not.
 
     The older models' tokenizer makes a fifth fewer tokens of the same text than the newer one's, which the estimate is
@@ -74,10 +77,10 @@ def might_fit(exchange: Exchange, model: str, room_nano_usd: int) -> bool:
     bound = tokens.upper_bound(exchange.body, exchange.peek)
     if not bound.countable:
         return False
-    return worst_case(exchange, exchange.candidates, model, prompt_tokens=bound.estimate * 2 // 3) <= room_nano_usd
+    return worst_case(exchange, exchange.candidates, prompt_tokens=bound.estimate * 2 // 3) <= room_nano_usd
 
 
-async def tighter_worst_case(exchange: Exchange, grant: Grant, model: str) -> int | None:
+async def tighter_worst_case(exchange: Exchange, grant: Grant) -> int | None:
     """Nano-dollars that the request cannot exceed by the provider's own count of its prompt; None without a count."""
     target = _target(exchange)
     if target is None:
@@ -86,7 +89,7 @@ async def tighter_worst_case(exchange: Exchange, grant: Grant, model: str) -> in
     if counted is None:
         log.info("No count of the prompt of request %s (%s): its bound stands", exchange.record.id, grant.key_name)
         return None
-    return worst_case(exchange, exchange.candidates, model, prompt_tokens=counted)
+    return worst_case(exchange, exchange.candidates, prompt_tokens=counted)
 
 
 async def exact_prompt(exchange: Exchange, target: Target) -> int | None:
@@ -102,7 +105,7 @@ async def exact_prompt(exchange: Exchange, target: Target) -> int | None:
     try:
         async with asyncio.timeout(COUNT_SECONDS):
             counted = await _ask(exchange, target)
-    except (TimeoutError, UpstreamError, *_UNREADABLE) as error:
+    except (TimeoutError, UpstreamError, CannotCall, Untranslatable, *_UNREADABLE) as error:
         log.warning("Provider %s did not count a prompt: %s", target.provider.name, error or "it took too long")
         return None
     finally:
@@ -113,14 +116,11 @@ async def exact_prompt(exchange: Exchange, target: Target) -> int | None:
 
 
 async def _ask(exchange: Exchange, target: Target) -> int | None:
-    request = PROVIDERS[target.provider.kind].request(
-        target.provider,
-        target.credential,
-        "/v1/messages/count_tokens",
-        exchange.line.query,
-        exchange.headers,
-        msgspec.json.encode(_decode(exchange.body)),
-    )
+    shaped = reshape(exchange.body, exchange.format.form, Form.ANTHROPIC, model=target.model, stream=False)
+    body = msgspec.json.encode(_decode(shaped))
+    call = call_of(exchange, target, operation=Operation.COUNT_TOKENS, body=body)
+    provider = PROVIDERS[target.provider.kind]
+    request = await provider.request(call)
     response = await exchange.gateway.upstream.open(request)
     try:
         body = await response.read_all(MAX_ANSWER_BYTES)
@@ -129,14 +129,15 @@ async def _ask(exchange: Exchange, target: Target) -> int | None:
     if response.status != 200:
         log.warning("Provider %s answered a count with status %d", target.provider.name, response.status)
         return None
-    return _answer(body).input_tokens
+    translation = provider.translation(call)
+    return _answer(translation.whole(body) if translation else body).input_tokens
 
 
 def _target(exchange: Exchange) -> Target | None:
     """The first candidate that can be called: the count of a model is the same wherever it runs."""
-    for access in exchange.candidates:
-        provider = exchange.snapshot.providers[access.provider_id]
+    for candidate in exchange.candidates:
+        provider = exchange.snapshot.providers[candidate.access.provider_id]
         for credential in provider.credentials:
             if not credential.problem:
-                return Target(provider, credential, access)
+                return Target(provider, credential, candidate.access, candidate.model)
     return None

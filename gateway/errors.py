@@ -326,6 +326,11 @@ def provider_overloaded(provider: str) -> Refused:
     )
 
 
+def cannot_serve(message: str, *, missing: bool) -> Refused:
+    """What no target can be asked for; `missing` for a call that has no counterpart: clients do without it on a 404."""
+    return Refused(Answer(404 if missing else 400, "not_found_error" if missing else "invalid_request_error", message))
+
+
 def provider_failed(message: str) -> Refused:
     return Refused(Answer(503, "api_error", message, NO_RETRY, refusal=False))
 

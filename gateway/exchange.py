@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import Answer
+from gateway.formats.anthropic import ANTHROPIC
+from gateway.formats.base import Format
 from gateway.line import ClientGone, Line
-from gateway.wire import sse
+from gateway.providers.base import Operation
 from gateway.wire.headers import Headers
 from gateway.wire.peek import Peek
 from gateway.wire.usage import Metered
@@ -27,17 +29,38 @@ from observability.records import RequestRecord
 if TYPE_CHECKING:
     from gateway.runtime import Gateway
 
-__all__ = ["Attempt", "ClientGone", "Exchange", "Target"]
+__all__ = ["Attempt", "Candidate", "ClientGone", "Exchange", "Planned", "Target"]
 
 # Structs of msgspec: made for each request, where a dataclass of so many fields costs several times as much.
 
 
+class Planned(msgspec.Struct, frozen=True):
+    """Where a routing rule wants a request to go."""
+
+    model: str
+    provider_id: int | None = None
+    """None for every provider that serves the model."""
+    tier: int = 0
+    """All of a lower tier are tried before those of a higher one."""
+    weight: float = 1.0
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A provider that the key may use, and the model that it would be asked for."""
+
+    access: Access
+    model: str
+    tier: int = 0
+    weight: float = 1.0
+
+
 class Target(msgspec.Struct, frozen=True):
-    """One provider and credential that a request may be sent to, and the key's configuration that allows it."""
+    """One provider, credential and model that a request may be sent to, and what of the key's allows it."""
 
     provider: ProviderConfig
     credential: CredentialConfig
     access: Access
+    model: str
 
 
 class Attempt(msgspec.Struct):
@@ -50,6 +73,10 @@ class Attempt(msgspec.Struct):
     status: int | None = None
     error: str = ""
     provider_request_id: str = ""
+    hedge: bool = False
+    """Whether it was started beside another that had been silent for too long."""
+    failed: str = ""
+    """Why it did not answer, in one word for metrics."""
     noted: bool = False
     """Whether the request was noted: from then on its bytes may be on their way."""
     metered: Metered | None = None
@@ -67,22 +94,44 @@ class Exchange(msgspec.Struct):
     path: str
     """Below the surface's prefix, for example `/v1/messages`."""
     started: float
+    format: Format = ANTHROPIC
+    """How the client speaks and is answered."""
+    path_model: str = ""
+    """The model where the client's format names it in the path, as Anthropic spells it."""
+    path_stream: bool | None = None
+    """Whether to stream, where the client's format says it in the path."""
+    own_model: str = ""
+    """The model as the client wrote it, where that is not how Anthropic spells it."""
+    operation: Operation = Operation.MESSAGES
     place: int | None = None
     """Bytes that its place in the gate holds for the body; None without a place."""
     body: bytes = b""
+    """A Messages body in one of the Claude formats."""
+    untranslated: bytes = b""
+    """What the client sent, where that was not a Claude format."""
     peek: Peek | None = None
     grant: Grant | None = None
     project: ProjectRef | None = None
-    candidates: tuple[Access, ...] = ()
+    plan: tuple[Planned, ...] = ()
+    """What a routing rule decided; empty where none did."""
+    candidates: tuple[Candidate, ...] = ()
     holds: list[Hold] = []
     prompt_estimate: int | None = None
     """Tokens that the prompt probably has, once somebody needed to know."""
     worst_nano_usd: int = 0
     worst_tokens: int = 0
     targets: Sequence[Target] = ()
+    extra_headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What routing rules add to the request to the provider."""
+    relay_rate_limits: bool = False
+    """Whether a provider's 429 goes to the client, by a rule, instead of the request to the next target."""
+    hedge_seconds: float | None = None
+    """After how long without a first token the next target is asked, too, by a rule."""
     attempts: list[Attempt] = []
+    aliased_from: str = ""
+    """The model that was asked for, where an alias of the key or team put another in its place."""
     downgraded_from: str = ""
-    """The model that was asked for, where a budget's ladder put a cheaper one in its place."""
+    """The model that was to be asked for, where a budget's ladder put a cheaper one in its place."""
     steps: tuple[str, ...] = ()
     """Keys of the budgets with a ladder that count this request as running."""
     billable: bool = True
@@ -98,16 +147,18 @@ class Exchange(msgspec.Struct):
     finished: bool = False
 
     @classmethod
-    def open(cls, gateway: Gateway, line: Line, path: str) -> Exchange:
+    def open(cls, gateway: Gateway, line: Line, path: str, spoken: Format = ANTHROPIC) -> Exchange:
         """Begin an exchange: it gets its id, which the client sees as `request-id`, now."""
         record = RequestRecord(id=new_ulid(), started_at=datetime.now(UTC), endpoint=path[:64])
-        exchange = cls(gateway, gateway.snapshot, line, Headers(line.headers), record, path, time.monotonic())
+        exchange = cls(gateway, gateway.snapshot, line, Headers(line.headers), record, path, time.monotonic(), spoken)
         line.on_gone = exchange.leave
         return exchange
 
     @property
     def model(self) -> str:
-        """The model that the provider is asked for: a budget's ladder may have put it in the place of another."""
+        """The model that is asked for first; another target may be asked for another."""
+        if self.candidates:
+            return self.candidates[0].model
         return self.peek.model if self.peek else self.record.model_requested
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -130,24 +181,24 @@ class Exchange(msgspec.Struct):
             self.line.end(chunk)
 
     def answer(self, answer: Answer) -> None:
-        """End with an error: as a response of its own, or, where the stream has begun, as an `error` event in it."""
+        """End with an error: as a response of its own, or, where the stream has begun, as an error event in it."""
         body = answer.body(self.record.id)
         if self.answered_status is None:
-            headers = [
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-                *answer.headers,
-            ]
-            self.start(answer.status, headers)
+            own, body = self.format.error(answer.status, body)
+            self.start(answer.status, [*own, (b"content-length", str(len(body)).encode()), *answer.headers])
             self.end(body)
         else:
-            self.end(sse.encode("error", body))
+            self.end(self.format.error_event(body))
 
     def cut(self, answer: Answer) -> None:
         """End in the middle: what was written last may have stopped inside an event."""
         if self.answered_status is not None:
-            self.write(sse.BROKEN_OFF)
+            self.break_off()
         self.answer(answer)
+
+    def break_off(self) -> None:
+        """End the event that what was written last may have stopped inside of."""
+        self.write(self.format.broken_off)
 
     def leave(self) -> None:
         """The client is gone, or takes no byte any more: nothing is sent from now on."""

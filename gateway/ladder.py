@@ -10,13 +10,11 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import msgspec
 from msgspec.structs import replace
 
 from gateway import errors
-from gateway.authorize import authorize
-from gateway.errors import Refused
-from gateway.exchange import Exchange
+from gateway.authorize import may_use
+from gateway.exchange import Candidate, Exchange
 from gateway.leasing import Away
 from governance.domain.access import Grant, matches
 from governance.domain.allowance import Allowance, Ladder
@@ -54,30 +52,28 @@ def _downgrade(exchange: Exchange, grant: Grant, model: str, allowances: tuple[A
     for allowance, ladder, share in _steps(exchange, model, allowances):
         if not ladder.downgrade_at or share * 100 < ladder.downgrade_at:
             continue
-        cheaper = next((to for pattern, to in ladder.downgrade if matches((pattern,), model)), None)
-        if cheaper is None or cheaper == model:
+        cheaper = _cheaper(exchange, grant, ladder)
+        if cheaper is None:
+            # The key may use none of them: what was asked for goes on, and the budget's limit decides.
             continue
-        asked = exchange.candidates
-        try:
-            authorize(exchange, grant, cheaper)
-        except Refused:
-            # The key may not use it: what was asked for goes on, and the budget's limit decides.
-            exchange.candidates = asked
-            continue
-        _replace_model(exchange, cheaper)
-        exchange.downgraded_from = model
-        exchange.record.route_rule = f"{allowance.name}: {cheaper} from {ladder.downgrade_at} % on"[:200]
-        return cheaper
+        exchange.candidates = cheaper
+        exchange.downgraded_from, model = model, exchange.model
+        exchange.record.route_rule = f"{allowance.name}: {model} from {ladder.downgrade_at} % on"[:120]
+        return model
     return model
 
 
-def _replace_model(exchange: Exchange, model: str) -> None:
-    """Put another model into the body; every other field stays as it came, byte for byte and in order."""
-    fields = msgspec.json.decode(exchange.body, type=dict[str, msgspec.Raw])
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
-    exchange.body = msgspec.json.encode(fields)
-    if exchange.peek is not None:
-        exchange.peek = replace(exchange.peek, model=model)
+def _cheaper(exchange: Exchange, grant: Grant, ladder: Ladder) -> tuple[Candidate, ...] | None:
+    """The candidates with the cheaper models that the ladder names; None where nothing of it is allowed and new."""
+    found, changed = [], False
+    for candidate in exchange.candidates:
+        model = next((to for pattern, to in ladder.downgrade if matches((pattern,), candidate.model)), candidate.model)
+        if model != candidate.model:
+            if not may_use(exchange, grant, candidate.access, model):
+                continue
+            changed = True
+        found.append(replace(candidate, model=model))
+    return tuple(found) if changed else None
 
 
 async def _throttle(exchange: Exchange, model: str, allowances: tuple[Allowance, ...]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.exchange import Exchange
-from gateway.wire import sse
 
 PING_SECONDS = 15.0
 """A stream that is silent for so long gets a ping: the client gives up after 300 s without one.
@@ -13,7 +13,6 @@ PING_SECONDS = 15.0
 A client that takes no byte for `COMPTROLLER_STALL_SECONDS` counts as gone: else it would hold its budget and its
 provider for ever.
 """
-_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
 
 class Pinger:
@@ -31,11 +30,15 @@ class Pinger:
         self._stall = exchange.gateway.stall_seconds
         self._period = min(PING_SECONDS, self._stall)
         self._timer = self._loop.call_later(self._period, self._tick) if streams else None
+        self.framed: Callable[[], bool] | None = None
+        """Tells the end of a frame where the bytes of a stream do not show it."""
 
     @property
     def at_boundary(self) -> bool:
         """Whether what was written so far ends with a whole event."""
-        return self._tail.endswith((b"\n\n", b"\r\n\r\n"))
+        if self.framed is not None:
+            return self.framed()
+        return self._tail.endswith((b"\n\n", b"\r\n\r\n")) or not self._exchange.format.broken_off
 
     def write(self, chunk: bytes) -> None:
         """Send a part of the stream."""
@@ -55,11 +58,15 @@ class Pinger:
             exchange.line.drop()
         elif silent >= PING_SECONDS - 0.01 and self._may_ping():
             if exchange.answered_status is None:
-                exchange.start(200, _HEADERS)
-            exchange.write(sse.PING)
+                exchange.start(200, exchange.format.stream_headers)
+            exchange.write(exchange.format.ping)
             self._last, silent = self._loop.time(), 0.0
         self._timer = self._loop.call_later(max(0.05, self._period - silent % self._period), self._tick)
 
     def _may_ping(self) -> bool:
         exchange = self._exchange
-        return self.at_boundary and not (exchange.line.paused or exchange.client_gone or exchange.finished)
+        return (
+            bool(exchange.format.ping)
+            and self.at_boundary
+            and not (exchange.line.paused or exchange.client_gone or exchange.finished)
+        )

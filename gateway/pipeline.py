@@ -1,9 +1,12 @@
 """The life of one request, step by step: read this file first.
 
 A request is authenticated, read, authorized, admitted, routed and forwarded; whatever happens on the way, it is settled
-once. (`take_place` lets it wait where the process has enough to do; `descend` may put a cheaper model in the place of
-the one asked for, where a budget near its limit says so.) A step that says no raises `Refused` with the answer;
-`errors.py` is the one place that words them.
+once. (`take_place` lets it wait where the process has enough to do; `steer` finds the model and the targets that an
+alias or a routing rule wants; `descend` may put a cheaper model in the place of the one asked for, where a budget near
+its limit says so.) A step that says no raises `Refused` with the answer; `errors.py` is the one place that words them.
+
+Clients speak several formats (`surfaces/`, `formats/`), providers too (`providers/`); in between, a request is a Claude
+Messages body and an answer is Anthropic's.
 """
 
 from __future__ import annotations
@@ -21,34 +24,39 @@ from gateway.exchange import ClientGone, Exchange
 from gateway.forward import forward
 from gateway.ladder import descend
 from gateway.place import leave_place, take_place
+from gateway.providers.base import Operation
 from gateway.read import attribute, read
 from gateway.route import route
+from gateway.steer import steer
 from observability import metrics
 
 log = logging.getLogger(__name__)
 
 
 async def messages(exchange: Exchange) -> None:
-    """`POST /v1/messages`: a model call, streaming or not."""
+    """`POST /v1/messages`, or what another format has in its place: a model call, streaming or not."""
     grant = authenticate(exchange)
     await take_place(exchange, grant)
     request = await read(exchange)
-    authorize(exchange, grant, request.model)
-    model = await descend(exchange, grant, request.model)
-    await admit(exchange, grant, model)
-    await route(exchange, grant, model)
+    model = steer(exchange, grant, request.model)
+    authorize(exchange, grant, model)
+    await descend(exchange, grant, model)
+    await admit(exchange, grant)
+    await route(exchange, grant)
     await forward(exchange)
 
 
 async def count_tokens(exchange: Exchange) -> None:
     """`POST /v1/messages/count_tokens`: free, so neither admitted nor billed."""
     exchange.billable = False
+    exchange.operation = Operation.COUNT_TOKENS
     exchange.record.request_class = "count_tokens"
     grant = authenticate(exchange)
     await take_place(exchange, grant)
     request = await read(exchange)
-    authorize(exchange, grant, request.model)
-    await route(exchange, grant, request.model)
+    model = steer(exchange, grant, request.model)
+    authorize(exchange, grant, model)
+    await route(exchange, grant)
     await forward(exchange)
 
 

@@ -1,4 +1,7 @@
-"""Step 2: take the body in, bounded, look at the few fields that policy needs, and note who asks for what."""
+"""Step 2: take the body in, bounded, look at the few fields that policy needs, and note who asks for what.
+
+What is not one of the Claude formats is translated here; from then on every request is a Messages body.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,16 @@ async def read(exchange: Exchange) -> Peek:
     body_came(exchange)
     exchange.record.request_bytes = len(exchange.body)
     try:
-        request = peek(exchange.body)
+        messages = exchange.format.messages(exchange.body)
+        if messages is not exchange.body:
+            exchange.untranslated, exchange.body = exchange.body, messages
+        request = peek(messages, model=exchange.path_model, stream=exchange.path_stream)
     except BadBody as error:
         attribute(exchange, None)
         raise errors.bad_request(str(error)) from None
     exchange.peek = request
     record = exchange.record
-    record.model_requested = request.model[:200]
+    record.model_requested = (exchange.own_model or request.model)[:200]
     record.stream = request.stream
     attribute(exchange, request)
     return request

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from gateway import errors
 from gateway.admit import take
-from gateway.exchange import Exchange, Target
+from gateway.errors import Refused
+from gateway.exchange import Candidate, Exchange, Target
 from gateway.providers import PROVIDERS
 from governance.domain.access import Access, Grant
 from governance.domain.allowance import Exhausted
@@ -18,61 +19,73 @@ from governance.snapshot import CredentialConfig, ProviderConfig, applicable
 log = logging.getLogger(__name__)
 
 
-async def route(exchange: Exchange, grant: Grant, model: str) -> None:
-    """Set the targets. The first usable provider whose own allowances have room is held; the others follow it."""
+async def route(exchange: Exchange, grant: Grant) -> None:
+    """Set the targets. The first usable provider whose own allowances have room is held; the others follow it.
+
+    Those that had better be left alone for now (a provider that fails, a credential that cools down) come last; where
+    there are no others, one at its limit is not asked and the client told when to come again.
+    """
     only = exchange.candidates[0] if len(exchange.candidates) == 1 else None
-    if only is not None and not only.allowances:
-        question = ("targets", only.provider_id, only.id)
+    if only is not None and not only.access.allowances:
+        question = ("targets", only.access.provider_id, only.access.id, only.model)
         exchange.targets = exchange.snapshot.remembered(question, lambda: _fixed(exchange, only))
         if exchange.targets:
             return
     refusal: Exhausted | None = None
     targets: list[Target] = []
     seed = exchange.record.session_id or exchange.record.id
-    held = False
-    for access in _ordered(exchange, seed):
+    held: Access | None = None
+    for candidate in _ordered(exchange, seed):
+        access = candidate.access
         provider = exchange.snapshot.providers[access.provider_id]
         credentials = _credentials(provider, seed)
         if not credentials:
             continue
-        if not held:
-            allowances = applicable(access.allowances, model) if exchange.billable else ()
-            refusal = await take(exchange, allowances, model)
+        if held is None:
+            allowances = applicable(access.allowances, candidate.model) if exchange.billable else ()
+            refusal = await take(exchange, allowances)
             if refusal is not None:
                 continue
-            held = True
-        elif access.allowances and exchange.billable:
+            held = access
+        elif access.allowances and exchange.billable and access is not held:
             # Its allowances are not held: it would have to be admitted on its own.
             continue
-        targets += [Target(provider, credential, access) for credential in credentials]
+        targets += [Target(provider, credential, access, candidate.model) for credential in credentials]
     if not targets:
         if refusal is not None:
             raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
-        for access in exchange.candidates:
-            provider = exchange.snapshot.providers[access.provider_id]
-            log.error("Provider %s cannot be called: %s", provider.name, _problem(provider))
-        names = ", ".join(exchange.snapshot.providers[access.provider_id].name for access in exchange.candidates)
-        raise errors.provider_failed(f"No credential for {names} can be used. The platform team has to enter one.")
+        raise _nobody(exchange)
     exchange.targets = targets
 
 
-def _fixed(exchange: Exchange, access: Access) -> tuple[Target, ...]:
+def _fixed(exchange: Exchange, candidate: Candidate) -> tuple[Target, ...]:
     """The one target of a provider with one credential; empty where there is something to choose."""
-    provider = exchange.snapshot.providers[access.provider_id]
+    provider = exchange.snapshot.providers[candidate.access.provider_id]
     credentials = _credentials(provider, "")
-    return (Target(provider, credentials[0], access),) if len(credentials) == 1 else ()
+    return (Target(provider, credentials[0], candidate.access, candidate.model),) if len(credentials) == 1 else ()
 
 
-def _ordered(exchange: Exchange, seed: str) -> list[Access]:
-    """By rank, then by weight; the same session always gets the same order, so that its prompt cache is kept."""
+def _nobody(exchange: Exchange) -> Refused:
+    names = dict.fromkeys(exchange.snapshot.providers[each.access.provider_id].name for each in exchange.candidates)
+    for candidate in exchange.candidates:
+        provider = exchange.snapshot.providers[candidate.access.provider_id]
+        log.error("Provider %s cannot be called: %s", provider.name, _problem(provider))
+    return errors.provider_failed(
+        f"No credential for {', '.join(names)} can be used. The platform team has to enter one."
+    )
+
+
+def _ordered(exchange: Exchange, seed: str) -> Sequence[Candidate]:
+    """By tier and rank, then by weight; the same session always gets the same order: its prompt cache is kept."""
     if len(exchange.candidates) == 1:
-        return list(exchange.candidates)
+        return exchange.candidates
     providers = exchange.snapshot.providers
     return sorted(
         exchange.candidates,
-        key=lambda access: (
-            providers[access.provider_id].rank,
-            -_score(seed, str(access.provider_id), access.weight),
+        key=lambda candidate: (
+            candidate.tier,
+            providers[candidate.access.provider_id].rank if not exchange.plan else 0,
+            -_score(seed, f"{candidate.access.provider_id}|{candidate.model}", candidate.weight),
         ),
     )
 

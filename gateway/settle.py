@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 from gateway import ladder
 from gateway.admit import counted
 from gateway.exchange import Attempt, Exchange
+from gateway.providers import PROVIDERS
 from gateway.wire import tokens
 from gateway.worst import prompt_estimate
 from governance.domain.access import Access, Grant
@@ -102,7 +103,7 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
     record = exchange.record
     target = attempt.target
     record.provider, record.provider_credential = target.provider.name, target.credential.name
-    record.provider_request_id = attempt.provider_request_id
+    record.provider_request_id, record.region = attempt.provider_request_id, target.provider.region
     usage, quality = _usage(exchange, attempt)
     metered = attempt.metered
     entry: dict[str, object] = {
@@ -114,15 +115,22 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
         "tokens": usage.total_tokens if usage else 0,
         "cost_nano_usd": 0,
     }
+    if target.model != record.model_requested:
+        entry["asked_for"] = target.model
+    if attempt.hedge:
+        entry["hedge"] = True
     if attempt.error:
         entry["error"] = attempt.error
+    if attempt.failed:
+        entry["reason"] = attempt.failed
     if attempt.provider_request_id:
         entry["provider_request_id"] = attempt.provider_request_id
     record.attempts.append(entry)
     if usage is None:
         return "exact"
-    model = (metered.model if metered else "") or exchange.model
-    cost = _cost(exchange, attempt, model, usage)
+    served = metered.model if metered else ""
+    model = served or target.model
+    cost = _cost(exchange, attempt, served, usage)
     entry["cost_nano_usd"] = cost.nano_usd
     entry["platform"] = attempt.platform
     if cost.overrides:
@@ -171,13 +179,13 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
     return Usage(input_tokens=prompt_estimate(exchange), output_tokens=output), "estimated"
 
 
-def _cost(exchange: Exchange, attempt: Attempt, model: str, usage: Usage) -> Cost:
-    metered = attempt.metered
+def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Cost:
+    metered, target = attempt.metered, attempt.target
     free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
     customer_id = exchange.grant.customer_id if exchange.grant else None
-    return exchange.snapshot.prices.cost(
-        attempt.platform, model, usage, exchange.record.started_at, free=free, customer_id=customer_id
-    )
+    name, region = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
+    prices, at = exchange.snapshot.prices, exchange.record.started_at
+    return prices.cost(attempt.platform, name, usage, at, region=region, free=free, customer_id=customer_id)
 
 
 def _access(exchange: Exchange) -> Access | None:

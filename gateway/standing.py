@@ -16,10 +16,12 @@ _PREFIX = b"anthropic-ratelimit-unified-"
 
 
 def headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    """The headers of the budget that is closest to its limit; none for a key without one that blocks."""
+    """The headers of the budget that is closest to its limit, where one blocks, and of a model that was replaced."""
     changed = []
+    if exchange.aliased_from:
+        changed.append((b"x-comptroller-aliased-from", exchange.aliased_from.encode("ascii", "replace")))
     if exchange.downgraded_from:
-        changed = [(b"x-comptroller-downgraded-from", exchange.downgraded_from.encode("ascii", "replace"))]
+        changed.append((b"x-comptroller-downgraded-from", exchange.downgraded_from.encode("ascii", "replace")))
     tightest = _tightest(exchange)
     if tightest is None:
         return changed

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.exchange import Exchange
+from gateway.exchange import Candidate, Exchange
 from gateway.providers import PROVIDERS
 from gateway.wire import tokens
-from governance.domain.access import Access
 from governance.domain.pricing import PriceRow
 
 LARGEST_CONTEXT = 1_000_000
@@ -16,7 +15,7 @@ SURELY_TEXT = 4096
 """Bytes of a body that is too short to carry an image worth looking for."""
 
 
-def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, prompt_tokens: int | None = None) -> int:
+def worst_case(exchange: Exchange, candidates: Sequence[Candidate], prompt_tokens: int | None = None) -> int:
     """Nano-dollars that the request cannot exceed at the dearest of its candidates.
 
     `prompt_tokens` is the prompt's length where it is known; else the body bounds it from above.
@@ -26,24 +25,37 @@ def worst_case(exchange: Exchange, candidates: Sequence[Access], model: str, pro
         return 0
     bound = tokens.upper_bound(exchange.body, peek)
     worst = 0
-    for access in candidates:
-        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
-        row = prices.find(platform, model, at)
+    for candidate in candidates:
+        platform, name, region, row = _priced_as(exchange, candidate)
         context = _context_tokens(row)
         prompt = context if bound.open_ended else min(bound.tokens, context)
         ceiling = prices.ceiling(
             platform,
-            model,
+            name,
             at,
             prompt if prompt_tokens is None else min(prompt, prompt_tokens),
             _output_tokens(exchange, row),
             peek.web_search_max_uses,
             fast=peek.speed == "fast",
             cache_1h=bound.one_hour,
+            region=region,
             customer_id=exchange.grant.customer_id if exchange.grant else None,
         )
         worst = max(worst, ceiling)
     return worst
+
+
+def _priced_as(exchange: Exchange, candidate: Candidate) -> tuple[str, str, str, PriceRow | None]:
+    """(platform, model, region, price) of a candidate, as the price list knows it."""
+    config = exchange.snapshot.providers[candidate.access.provider_id]
+    provider = PROVIDERS[config.kind]
+    name, region = provider.priced_as(config, candidate.model, "")
+    return (
+        provider.platform,
+        name,
+        region,
+        exchange.snapshot.prices.find(provider.platform, name, exchange.record.started_at),
+    )
 
 
 def prompt_estimate(exchange: Exchange) -> int:
@@ -61,16 +73,15 @@ def prompt_estimate(exchange: Exchange) -> int:
     return exchange.prompt_estimate
 
 
-def worst_tokens(exchange: Exchange, model: str) -> int:
+def worst_tokens(exchange: Exchange) -> int:
     """Tokens that the request cannot exceed at any of its candidates."""
     peek = exchange.peek
     if peek is None:
         return 0
     bound = tokens.upper_bound(exchange.body, peek)
     worst = 0
-    for access in exchange.candidates:
-        platform = PROVIDERS[exchange.snapshot.providers[access.provider_id].kind].platform
-        row = exchange.snapshot.prices.find(platform, model, exchange.record.started_at)
+    for candidate in exchange.candidates:
+        *_, row = _priced_as(exchange, candidate)
         context = _context_tokens(row)
         prompt = context if bound.open_ended else min(bound.tokens, context)
         worst = max(worst, prompt + _output_tokens(exchange, row))

@@ -235,7 +235,7 @@ class Observer:
                 after.get("credential"),
             ):
                 ends = (str(before.get("provider", "")), str(after.get("provider", "")))
-                self._added[FAILOVERS, *ends, str(before.get("status") or "connection")] += 1
+                self._added[FAILOVERS, *ends, str(before.get("reason") or before.get("status") or "connection")] += 1
 
     def _child(self, metric: Any, *labels: str) -> Any:
         """The labelled child; kept, since finding it anew costs more than counting."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.wire.forms import Form
@@ -24,13 +25,27 @@ class Encoder(Protocol):
 class Format(Protocol):
     """One client format. Stateless: what belongs to one answer is in its encoder."""
 
-    form: Form
-    stream_headers: tuple[tuple[bytes, bytes], ...]
-    """Of a stream that the gateway begins by itself: `content-type` and what goes with it."""
-    ping: bytes
-    """What keeps a silent stream alive; empty where the format has nothing of the kind."""
-    broken_off: bytes
-    """What ends a half event so that the next one can be read."""
+    @property
+    def form(self) -> Form: ...
+
+    @property
+    def stream_headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Of a stream that the gateway begins by itself: `content-type` and what goes with it."""
+        ...
+
+    @property
+    def ping(self) -> bytes:
+        """What keeps a silent stream alive; empty where the format has nothing of the kind."""
+        ...
+
+    @property
+    def broken_off(self) -> bytes:
+        """What ends a half event so that the next can be read; empty where only whole frames are ever written."""
+        ...
+
+    def messages(self, body: bytes) -> bytes:
+        """A request's body as a Claude Messages body; itself where it is one. Raises peek.BadBody with a sentence."""
+        ...
 
     def encoder(self, model: str) -> Encoder | None:
         """None where clients read Anthropic's events as they are. `model` is what the client asked for."""
@@ -38,6 +53,10 @@ class Format(Protocol):
 
     def whole(self, body: bytes, model: str) -> bytes:
         """A JSON message of Anthropic's in the client's format."""
+        ...
+
+    def count(self, body: bytes) -> bytes:
+        """The answer to a count of tokens, `{"input_tokens": 12}`, in the client's format."""
         ...
 
     def error(self, status: int, body: bytes) -> tuple[HeaderList, bytes]:

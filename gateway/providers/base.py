@@ -58,6 +58,8 @@ class Call(msgspec.Struct, frozen=True):
     body: bytes
     headers: Headers
     """The client's."""
+    body_model: str = ""
+    """The model that `body` names; empty where it names none or nobody looked."""
     query: bytes = b""
     betas: tuple[str, ...] = ()
     """From the client's `anthropic-beta` header or, where its format has them there, its body."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 
 from gateway.providers.anthropic import Anthropic
-from gateway.providers.base import UpstreamRequest
-from gateway.wire.headers import Headers
+from gateway.providers.base import Call, UpstreamRequest
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 
@@ -14,16 +13,12 @@ class Simulated(Anthropic):
     kind = "simulated"
     needs_credential = False
 
-    def request(
-        self,
-        provider: ProviderConfig,
-        credential: CredentialConfig,
-        path: str,
-        query: bytes,
-        headers: Headers,
-        body: bytes,
-    ) -> UpstreamRequest:
-        base = settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"] or "http://127.0.0.1:9"
-        local = ProviderConfig(provider.id, provider.name, provider.kind, base, provider.rank, provider.credentials)
-        sent = super().request(local, CredentialConfig("none", 1.0, "simulated"), path, query, headers, body)
-        return UpstreamRequest(sent.url, sent.headers, sent.body, private=True)
+    async def request(self, call: Call) -> UpstreamRequest:
+        return self.made(call, self.base(call.provider), private=True)
+
+    def base(self, provider: ProviderConfig) -> str:
+        address: str = settings.COMPTROLLER["COMPTROLLER_SIMULATOR_URL"]
+        return address or "http://127.0.0.1:9"
+
+    def presented(self, credential: CredentialConfig) -> tuple[bytes, bytes]:
+        return b"x-api-key", b"simulated"

@@ -1,4 +1,4 @@
-"""The surface under `/anthropic`: which path and method is which pipeline, and what is answered without a provider."""
+"""What lies under `/anthropic`: which path and method is which pipeline, and what is answered without a provider."""
 
 from __future__ import annotations
 

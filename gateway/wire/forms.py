@@ -2,15 +2,16 @@
 
 Anthropic, Bedrock and Vertex carry the same Messages body in three envelopes: Bedrock and Vertex name the model in the
 path and say `anthropic_version`; Bedrock says in the path, too, whether to stream, and has the betas in the body. Only
-these top-level fields are put in or taken out; every other one stays byte for byte and in its order, so that the provider's prompt
-cache is kept. Source: CLAUDE_CODE.md §7.
+these top-level fields are put in or taken out; every other one stays byte for byte and in its order, so that the
+provider's prompt cache is kept. Source: CLAUDE_CODE.md §7.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +30,7 @@ class Form(StrEnum):
 CLAUDE: Final = frozenset({Form.ANTHROPIC, Form.BEDROCK, Form.VERTEX})
 """The formats that share one body."""
 
+_MAX_REMEMBERED: Final = 2048
 _VERSIONS: Final = {Form.BEDROCK: "bedrock-2023-05-31", Form.VERTEX: "vertex-2023-10-16"}
 _ENVELOPE: Final = {
     Form.ANTHROPIC: ("model", "stream"),
@@ -42,12 +44,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 def reshape(
-    body: bytes, was: Form, becomes: Form, *, model: str, stream: bool, betas: Iterable[str] = (), drop: Iterable[str] = ()
+    body: bytes,
+    was: Form,
+    becomes: Form,
+    *,
+    model: str,
+    stream: bool,
+    betas: Iterable[str] = (),
+    drop: Iterable[str] = (),
 ) -> bytes:
     """A Claude body in another envelope; the same bytes where nothing differs.
 
-    `model` and `stream` are said where the format says them in the body, `betas` where it says those there; `drop` names
-    top-level fields that the receiver refuses. Raises msgspec.DecodeError for a body that is no JSON object.
+    `model` and `stream` are said where the format says them in the body, `betas` where it says those there; `drop`
+    names top-level fields that the receiver refuses. Raises msgspec.DecodeError for a body that is no JSON object.
     """
     drop = frozenset(drop)
     if was is becomes and was is not Form.ANTHROPIC and not drop:
@@ -73,6 +82,34 @@ def reshape(
     # A field that is there keeps its place; what is new comes first, so that it never moves with the conversation.
     new = {name: raw for name, raw in said.items() if name not in kept}
     return _encode({**new, **{name: said.get(name, raw) for name, raw in kept.items()}})
+
+
+class _Betas(msgspec.Struct):
+    anthropic_beta: Any = None
+
+
+_betas = msgspec.json.Decoder(_Betas).decode
+
+
+def _split(header: str) -> tuple[str, ...]:
+    return tuple(beta for beta in (part.strip() for part in header.split(",")) if beta)
+
+
+_known = lru_cache(maxsize=256)(_split)
+"""Every request of a client's version carries the same few."""
+
+
+def betas(form: Form, header: str | None, body: bytes) -> tuple[str, ...]:
+    """The betas that a request asks for: Bedrock's are in the body, the others' in the `anthropic-beta` header."""
+    if form is Form.BEDROCK:
+        try:
+            found = _betas(body).anthropic_beta
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = None
+        return tuple(beta for beta in found if isinstance(beta, str)) if isinstance(found, list) else ()
+    if not header:
+        return ()
+    return _known(header) if len(header) <= _MAX_REMEMBERED else _split(header)
 
 
 def with_fields(body: bytes, **values: object) -> bytes:

@@ -102,7 +102,7 @@ class _Message(msgspec.Struct):
 class _Body(msgspec.Struct):
     """The shape nearly every body has; read in one pass."""
 
-    model: str
+    model: str = ""
     stream: bool | None = None
     max_tokens: int | None = None
     speed: Any = None
@@ -139,12 +139,15 @@ _decode = msgspec.json.Decoder(_Body).decode
 _decode_any = msgspec.json.Decoder(_AnyBody).decode
 
 
-def peek(body: bytes) -> Peek:
-    """Read the fields; raises `BadBody` with a sentence for the client."""
+def peek(body: bytes, *, model: str = "", stream: bool | None = None) -> Peek:
+    """Read the fields; raises `BadBody` with a sentence for the client.
+
+    `model` and `stream` are what the path says, for formats that say it there: the body's own are not looked at then.
+    """
     if not body:
         raise BadBody("The body is empty. Send a JSON object with `model`, `max_tokens` and `messages`.")
     try:
-        return _peek(_read(body))
+        return _peek(_read(body, model, stream))
     except RecursionError:
         raise BadBody("The body is nested too deeply to be read. Send fewer levels of arrays and objects.") from None
     except UnicodeDecodeError as error:
@@ -195,19 +198,26 @@ def _most_searches(types: Sequence[tuple[str, Any]]) -> int:
     )
 
 
-def _read(body: bytes) -> _Body:
+def _read(body: bytes, model: str, stream: bool | None) -> _Body:
     try:
-        return _decode(body)
+        found = _decode(body)
     except msgspec.ValidationError:
-        return _read_odd(body)
+        return _read_odd(body, model, stream)
+    if model:
+        found.model, found.stream = model, found.stream if stream is None else stream
+    elif not found.model:
+        return _read_odd(body, model, stream)
+    return found
 
 
-def _read_odd(body: bytes) -> _Body:
+def _read_odd(body: bytes, model: str, stream: bool | None) -> _Body:
     """A body that is JSON but of an unusual shape: refuse what policy cannot do without, pass over the rest."""
     try:
         found = _decode_any(body)
     except msgspec.ValidationError:
         raise BadBody("The body is JSON, but not an object. Send one JSON object.") from None
+    if model:
+        found.model, found.stream = model, found.stream if stream is None else stream
     if found.model is msgspec.UNSET:
         raise BadBody("`model` is missing. Name a model, for example `claude-sonnet-5-5`.")
     if not isinstance(found.model, str):

@@ -142,7 +142,9 @@ class Meter:
     _between = False
     _deltas = _delta_bytes = _lines_added = _lines_removed = 0
     _output_final = False
-    _model = _message_id = _stop_reason = _error_type = _error_message = ""
+    _model = _message_id = _stop_reason = ""
+    error_type = error_message = ""
+    """Of an error event, as soon as one has passed."""
 
     def __init__(self, stream: bool) -> None:
         self._stream = stream
@@ -191,8 +193,8 @@ class Meter:
             tool_calls=self._tool_calls,
             lines_added=self._lines_added,
             lines_removed=self._lines_removed,
-            error_type=self._error_type,
-            error_message=self._error_message,
+            error_type=self.error_type,
+            error_message=self.error_message,
             has_content=self.first_content,
             complete=self.complete,
             output_final=self._output_final,
@@ -254,8 +256,8 @@ class Meter:
             self._tally.absorb(message.usage)
 
     def _saw_error(self, error: _Error) -> None:
-        self._error_type = clean(error.type, 64) or "api_error"
-        self._error_message = clean(error.message, 2_000)
+        self.error_type = clean(error.type, 64) or "api_error"
+        self.error_message = clean(error.message, 2_000)
 
     def _saw_block(self, block: _Block, draft: int | None = None) -> None:
         kind = block.type

@@ -231,20 +231,21 @@ class PriceBook:
         usage: Usage,
         at: datetime,
         *,
+        region: str = "",
         free: bool = False,
         customer_id: int | None = None,
     ) -> Cost:
         """What `charge` says, without the lines of its proof: the plain request in whole numbers, in a quarter of
         the time; whatever has a factor, a search, steps or no price goes the long way.
         """
-        if not free and not usage.iterations and not usage.web_searches:
+        if not free and not usage.iterations and not usage.web_searches and region in ("", "global"):
             row = self._price(platform, model_id, at, customer_id)
             if row.id and row.region is ONE and row.adjustment is ONE and not _has_factor(usage):
                 rates = row.rates_for(usage.prompt_tokens) if row.tiers else row.rates
                 if rates.nanos is not None:
                     applied = () if row.override_id is None or not usage.total_tokens else (row.override_id,)
                     return Cost(_rounded(usage, rates.nanos), "exact", row.id, (), applied)
-        return self.charge(platform, model_id, usage, at, free=free, customer_id=customer_id)
+        return self.charge(platform, model_id, usage, at, region=region, free=free, customer_id=customer_id)
 
     def ceiling(
         self,

@@ -24,7 +24,7 @@ class ProviderKind:
     """Further settings by name, each with its help text."""
 
 
-_LEFT_OUT_BETAS = "Betas (a list) that it does not know: left out of requests, for example [\"fine-grained-x\"]."
+_LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
 
 KINDS: Mapping[str, ProviderKind] = {
     each.kind: each
@@ -39,7 +39,7 @@ KINDS: Mapping[str, ProviderKind] = {
             note="Region for example eu-central-1. Empty address takes the region's own.",
             options={
                 "inference_prefix": "Prefix of cross-region inference profiles: us, eu, apac, au, jp, global; "
-                "\"\" calls models without one.",
+                '"" calls models without one.',
                 "unsupported_betas": _LEFT_OUT_BETAS,
             },
         ),
@@ -66,14 +66,16 @@ KINDS: Mapping[str, ProviderKind] = {
             "OpenAI or compatible (OpenRouter, vLLM, Ollama)",
             "openai",
             note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's.",
-            options={"max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens or max_tokens."},
+            options={
+                "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens or max_tokens."
+            },
         ),
         ProviderKind(
             "azure_openai",
             "Azure OpenAI",
             "openai",
             needs_address=True,
-            note="Address of the resource, for example https://name.openai.azure.com. Map each model to its deployment.",
+            note="Address of the resource, for example https://name.openai.azure.com. Map models to deployments.",
             options={"api_version": "For example 2024-10-21; empty takes the v1 API."},
         ),
         ProviderKind("gemini", "Google Gemini API", "gemini"),

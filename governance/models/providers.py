@@ -49,9 +49,12 @@ class Provider(models.Model):
         default=dict,
         blank=True,
         validators=[validate_model_map],
-        help_text='What it calls a model, first match wins: {"claude-opus-*": "my-deployment"}. Empty takes its own names.',
+        help_text='What it calls a model, first match wins: {"claude-opus-*": "my-deployment"}. Empty takes its own '
+        "names.",
     )
-    options = models.JSONField(default=dict, blank=True, help_text="Further settings of the kind, as docs/providers.md lists.")
+    options = models.JSONField(
+        default=dict, blank=True, help_text="Further settings of the kind, as docs/providers.md lists."
+    )
     rank = models.PositiveSmallIntegerField(
         default=0, help_text="Providers of the lowest rank are used first; a higher one when those fail."
     )
@@ -76,9 +79,7 @@ class ProviderCredential(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="credentials")
     name = models.CharField(max_length=64, default="main")
-    method = models.CharField(
-        "authenticates by", max_length=24, choices=list(METHODS.items()), default="api_key"
-    )
+    method = models.CharField("authenticates by", max_length=24, choices=list(METHODS.items()), default="api_key")
     identifier = models.CharField(
         max_length=300,
         blank=True,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.admit import take
-from gateway.exchange import Exchange
+from gateway.exchange import Candidate, Exchange
 from gateway.route import route
 from gateway.wire.peek import peek
 from gateway.worst import worst_case
@@ -52,7 +52,7 @@ def exchange(
         {"model": MODEL, "max_tokens": 1000, "messages": [{"role": "user", "content": content}]}
     ).encode()
     made.peek = peek(made.body)
-    made.candidates = accesses
+    made.candidates = tuple(Candidate(access, MODEL, weight=access.weight) for access in accesses)
     return made
 
 
@@ -60,20 +60,20 @@ def test_the_worst_case_of_a_long_prompt_is_not_cut_at_a_window_that_a_beta_wide
     tiers = (Tier(200_000, LONG),)
     long = exchange(Access(1, 1), content="x" * 500_000, tiers=tiers, context_tokens=200_000)
     # Every byte a token, at the dearest class of the dearest tier: 500,000 x $7.50 and 1,000 x $22.50 a million.
-    assert worst_case(long, long.candidates, MODEL) > 500_000 * 7_500 + 1_000 * 22_500
+    assert worst_case(long, long.candidates) > 500_000 * 7_500 + 1_000 * 22_500
     plain = exchange(Access(1, 1), content="x" * 500_000, context_tokens=200_000)
-    assert worst_case(plain, plain.candidates, MODEL) < 300_000 * 2 * 7_500
+    assert worst_case(plain, plain.candidates) < 300_000 * 2 * 7_500
 
 
 async def test_counting_tokens_takes_nothing_from_a_limit_and_is_not_refused_by_one() -> None:
     access = Access(1, 1, allowances=(one_request(),))
     model_call = exchange(access)
-    await route(model_call, GRANT, MODEL)
-    assert isinstance(await take(model_call, access.allowances, MODEL), Exhausted)
+    await route(model_call, GRANT)
+    assert isinstance(await take(model_call, access.allowances), Exhausted)
     counting = exchange(access)
     counting.gateway.book, counting.gateway.leasing = model_call.gateway.book, model_call.gateway.leasing
     counting.billable = False
-    await route(counting, GRANT, MODEL)
+    await route(counting, GRANT)
     assert counting.holds == []
     assert [target.provider.id for target in counting.targets] == [1]
 
@@ -83,7 +83,7 @@ async def test_a_provider_that_cannot_be_called_is_not_held(limited: bool) -> No
     broken = Access(1, 1, allowances=(one_request("rate:1"),))
     works = Access(2, 2, allowances=(one_request("rate:2"),) if limited else ())
     made = exchange(broken, works, providers=(provider(1, problem="no secret is stored"), provider(2)))
-    await route(made, GRANT, MODEL)
+    await route(made, GRANT)
     assert [target.provider.id for target in made.targets] == [2]
     assert [a.key for hold in made.holds for a in hold.allowances] == (["rate:2"] if limited else [])
 
@@ -91,7 +91,7 @@ async def test_a_provider_that_cannot_be_called_is_not_held(limited: bool) -> No
 async def test_a_hard_budget_holds_the_worst_case() -> None:
     budget = Allowance("budget:1", 1, Unit.USD, 10**12, "team", "Core", "Core", Enforcement.HARD)
     made = exchange(Access(1, 1))
-    assert await take(made, [budget], MODEL) is None
+    assert await take(made, [budget]) is None
     assert made.gateway.book.reserved_total() == made.worst_nano_usd > 1_000 * 15_000
 
 
@@ -119,7 +119,7 @@ async def test_in_the_steady_state_admission_asks_nobody_and_takes_few_microseco
     """Aim: under 20 µs of CPU for six allowances. Best of many rounds: the machine's other work is not ours."""
     made = exchange(Access(1, 1))
     made.grant = GRANT
-    assert await take(made, SIX, MODEL) is None  # the first asks for slices
+    assert await take(made, SIX) is None  # the first asks for slices
     book, now = made.gateway.book, made.record.started_at
     book.answered(made.gateway.leasing.bank.exchange("p", book.orders(now)), now)
     worst = made.worst_nano_usd

@@ -16,7 +16,7 @@ import pytest
 
 from gateway import count
 from gateway.count import MARGIN_TOKENS, exact_prompt, might_fit, tighter_worst_case
-from gateway.exchange import Exchange, Target
+from gateway.exchange import Candidate, Exchange, Target
 from gateway.upstream import Upstream
 from gateway.wire.peek import peek
 from gateway.worst import worst_case
@@ -74,13 +74,13 @@ def exchange(url: str, client: Any, body: dict[str, Any] | bytes = BODY, problem
     made = Exchange.open(gateway, FakeLine(headers=headers, query=b"beta=true"), "/v1/messages")
     made.body = body if isinstance(body, bytes) else json.dumps(body).encode()
     made.peek = peek(made.body)
-    made.candidates = (Access(1, 1),)
+    made.candidates = (Candidate(Access(1, 1), MODEL),)
     return made
 
 
 def target(made: Exchange) -> Target:
     provider = made.snapshot.providers[1]
-    return Target(provider, provider.credentials[0], made.candidates[0])
+    return Target(provider, provider.credentials[0], made.candidates[0].access, MODEL)
 
 
 async def counted(url: str, body: dict[str, Any] | bytes = BODY) -> int | None:
@@ -190,7 +190,7 @@ async def test_a_count_that_would_not_bound_the_charge_is_not_asked(
 ) -> None:
     assert await counted(simulator.url, BODY | fields) is None
     async with upstream() as client:
-        assert not might_fit(exchange(simulator.url, client, BODY | fields), MODEL, 10**15)
+        assert not might_fit(exchange(simulator.url, client, BODY | fields), 10**15)
     assert simulator.requests() == []
 
 
@@ -200,15 +200,15 @@ async def test_a_body_too_large_to_send_twice_is_not_counted(
     monkeypatch.setattr(count, "MAX_COUNTED_BYTES", 1_000)
     assert await counted(simulator.url) is None
     async with upstream() as client:
-        assert not might_fit(exchange(simulator.url, client), MODEL, 10**15)
+        assert not might_fit(exchange(simulator.url, client), 10**15)
     assert simulator.requests() == []
 
 
 async def test_the_counted_worst_case_is_below_the_bounds_and_holds_the_answer() -> None:
     async with server(response(b'{"input_tokens": 4000}')) as url, upstream() as client:
         made = exchange(url, client)
-        tighter = await tighter_worst_case(made, GRANT, MODEL)
-        bound = worst_case(made, made.candidates, MODEL)
+        tighter = await tighter_worst_case(made, GRANT)
+        bound = worst_case(made, made.candidates)
     # 4,000 counted, 125 and 64 of margin, at the dearest class asked for ($3.75), and 1,000 of output at $15.
     assert tighter is not None
     assert (4_000 + 125 + 64) * 3_750 + 1_000 * 15_000 <= tighter < bound
@@ -217,15 +217,15 @@ async def test_the_counted_worst_case_is_below_the_bounds_and_holds_the_answer()
 async def test_no_credential_no_count(simulator: SimulatedProvider) -> None:
     async with upstream() as client:
         made = exchange(simulator.url, client, problem="no secret is stored")
-        assert await tighter_worst_case(made, GRANT, MODEL) is None
+        assert await tighter_worst_case(made, GRANT) is None
     assert simulator.requests() == []
 
 
 def test_it_is_asked_only_where_the_prompt_might_fit() -> None:
     bare = exchange("http://127.0.0.1:9", None)
-    bound = worst_case(bare, bare.candidates, MODEL)
+    bound = worst_case(bare, bare.candidates)
     output = 1_000 * 15_000
-    assert might_fit(bare, MODEL, bound - 1)
-    assert might_fit(bare, MODEL, (bound + output) // 2)
-    assert not might_fit(bare, MODEL, output)
-    assert not might_fit(bare, MODEL, 0)
+    assert might_fit(bare, bound - 1)
+    assert might_fit(bare, (bound + output) // 2)
+    assert not might_fit(bare, output)
+    assert not might_fit(bare, 0)

@@ -35,7 +35,7 @@ def test_an_image_is_not_charged_as_the_text_of_its_bytes() -> None:
     # What is charged by estimate lies within what a hard budget holds.
     prices = made.snapshot.prices
     floor = prices.ceiling("anthropic", MODEL, made.record.started_at, prompt_estimate(made), 0, 0)
-    assert floor <= worst_case(made, made.candidates, MODEL)
+    assert floor <= worst_case(made, made.candidates)
 
 
 @pytest.mark.parametrize("size", [100, 50_000])
@@ -52,8 +52,8 @@ def test_a_charge_belongs_to_the_provider_that_may_have_made_it() -> None:
     made = exchange(Access(1, 1), Access(2, 1))
     provider = made.snapshot.providers[1]
     credential = provider.credentials[0]
-    charged = Attempt(Target(provider, credential, Access(1, 1)), "anthropic", 0.0, metered=Metered())
-    refused = Attempt(Target(provider, credential, Access(2, 1)), "anthropic", 0.0)
+    charged = Attempt(Target(provider, credential, Access(1, 1), MODEL), "anthropic", 0.0, metered=Metered())
+    refused = Attempt(Target(provider, credential, Access(2, 1), MODEL), "anthropic", 0.0)
     made.attempts = [charged, refused]
     found = _access(made)
     assert found is not None

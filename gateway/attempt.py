@@ -1,0 +1,326 @@
+"""One try at one target, up to the moment from which its answer goes to the client.
+
+Nothing has reached the client yet when a try fails: `TryNext` says what to tell it if no other target does better. A
+stream is held back until its first content, so that a provider that breaks off or is overloaded right after its head
+can still be replaced; one that nobody could replace goes on at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gateway import errors
+from gateway.calls import call_of
+from gateway.errors import Refused
+from gateway.exchange import Attempt, Exchange, Target
+from gateway.providers import PROVIDERS, Provider
+from gateway.providers.base import Call, CannotCall, Operation, Translation, Untranslatable, UpstreamRequest, Verdict
+from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
+from gateway.wire.usage import Meter, Metered, metered_whole
+from gateway.worst import prompt_estimate
+from observability.spool import Admitted
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_BYTES: Final = 1024 * 1024
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+MAX_HELD_BYTES: Final = 256 * 1024
+"""Of a stream's beginning without content; pings and heads are some hundred bytes."""
+
+
+class TryNext(Exception):
+    """The attempt failed before anything reached the client; `refusal` is what to say if no other succeeds."""
+
+    def __init__(self, refusal: Refused, reason: str, *, same_target: bool = False) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.reason = reason
+        """One word for metrics and the log."""
+        self.same_target = same_target
+        """Whether the same target may answer a moment later."""
+
+
+class Failure(msgspec.Struct):
+    """The provider refuses the request itself: its answer is the client's."""
+
+    attempt: Attempt
+    response: UpstreamResponse
+    body: bytes
+    envelope: bytes
+    """The same in Anthropic's form."""
+    passes: bool
+
+
+class Whole(msgspec.Struct):
+    """A JSON answer, read to its end and metered."""
+
+    attempt: Attempt
+    response: UpstreamResponse
+    body: bytes
+    """As it came where it `passes`, else a message in Anthropic's form."""
+    passes: bool
+    """Whether the client speaks the provider's format, and gets its bytes as they are."""
+
+
+class Stream(msgspec.Struct):
+    """A stream from its first content on; `held` came before and with it."""
+
+    attempt: Attempt
+    response: UpstreamResponse
+    meter: Meter
+    translation: Translation | None
+    passes: bool
+    held: bytes
+    ended: bool
+    """Whether nothing follows what is held."""
+
+
+Outcome = Failure | Whole | Stream
+
+
+async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: bool = False) -> Outcome:
+    """Ask one target. Raises TryNext, or Refused where no target may be asked any more.
+
+    `alone` says that no other could take its place: then a stream is not held back.
+    """
+    provider = PROVIDERS[target.provider.kind]
+    tried = Attempt(target, provider.platform, time.monotonic(), hedge=hedge)
+    exchange.attempts.append(tried)
+    call = call_of(exchange, target)
+    try:
+        response = await _open(exchange, tried, await _request(exchange, tried, provider, call))
+    except TryNext as error:
+        tried.failed = error.reason
+        raise
+    tried.status = response.status
+    tried.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
+    outcome: Outcome | None = None
+    try:
+        outcome = await _answer(exchange, tried, provider, call, response, alone=alone)
+        return outcome
+    except TryNext as error:
+        tried.failed = error.reason
+        raise
+    except asyncio.CancelledError:
+        cut_off(exchange, tried)
+        raise
+    finally:
+        if outcome is None:
+            response.close()
+
+
+async def _answer(
+    exchange: Exchange, tried: Attempt, provider: Provider, call: Call, response: UpstreamResponse, *, alone: bool
+) -> Outcome:
+    passes = provider.form is exchange.format.form
+    if not 200 <= response.status < 300:
+        return await _failure(exchange, tried, provider, response, passes=passes, alone=alone)
+    exchange.gateway.credential_accepted(tried.target)
+    if response.content_type == provider.stream_type:
+        return await _stream(exchange, tried, provider, call, response, passes=passes, alone=alone)
+    if response.content_type == "application/json":
+        return await _whole(exchange, tried, provider.translation(call), response, passes=passes)
+    what = response.content_type or "an answer without a type"
+    ended(exchange, tried, f"answered {what}")
+    name = tried.target.provider.name
+    message = f"The provider {name} answered with {what[:80]} instead of JSON or an event stream."
+    raise TryNext(errors.provider_failed(message), "answer")
+
+
+async def _request(exchange: Exchange, tried: Attempt, provider: Provider, call: Call) -> UpstreamRequest:
+    try:
+        return await provider.request(call)
+    except CannotCall as error:
+        ended(exchange, tried, str(error))
+        if not error.client_error:
+            log.error("Provider %s cannot be called: %s", call.provider.name, error)
+            message = f"The provider {call.provider.name} cannot be called: {error}"
+            raise TryNext(errors.provider_failed(message), "cannot_call") from None
+        refusal = errors.cannot_serve(str(error), missing=call.operation is Operation.COUNT_TOKENS)
+        raise TryNext(refusal, "cannot_serve") from None
+
+
+async def _open(exchange: Exchange, tried: Attempt, request: UpstreamRequest) -> UpstreamResponse:
+    name = tried.target.provider.name
+    try:
+        return await exchange.gateway.upstream.open(request, _note(exchange, tried))
+    except NotNoted:
+        exchange.attempts.remove(tried)
+        raise errors.log_full() from None
+    except UpstreamError as error:
+        timed_out = isinstance(error, TimedOut)
+        if timed_out:
+            # It had the whole request and may have worked on it: unknown is never zero.
+            tried.metered = Metered()
+        ended(exchange, tried, f"{error} {error.detail}".strip())
+        refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
+        reason = "timeout" if timed_out else "connection"
+        raise TryNext(refusal, reason, same_target=isinstance(error, Unanswered)) from None
+    except asyncio.CancelledError:
+        # Where nothing was sent, as on the way to a connection, nothing is charged.
+        tried.metered = Metered() if tried.noted else None
+        ended(exchange, tried, why_cut(exchange))
+        raise
+
+
+def _note(exchange: Exchange, tried: Attempt) -> Callable[[], bool] | None:
+    """What notes the request in the spool at the last moment before it is sent; None for what is free anyway."""
+    if not exchange.billable:
+        return None
+
+    def note() -> bool:
+        target = tried.target
+        tried.noted = True
+        return exchange.gateway.recorder.admit(
+            Admitted(
+                record=exchange.record,
+                provider=target.provider.name,
+                credential=target.credential.name,
+                platform=tried.platform,
+                model=target.model,
+                provider_access_id=target.access.id,
+                prompt_tokens=prompt_estimate(exchange),
+            )
+        )
+
+    return note
+
+
+async def _failure(
+    exchange: Exchange, tried: Attempt, provider: Provider, response: UpstreamResponse, *, passes: bool, alone: bool
+) -> Failure:
+    """What is the client's own mistake; what is the provider's or ours raises."""
+    try:
+        body = await response.read_all(MAX_ERROR_BYTES)
+    except UpstreamError:
+        body = b""
+    verdict = provider.classify(response.status, body)
+    ended(exchange, tried, f"{verdict.value} ({response.status})")
+    if verdict is Verdict.RELAY or (verdict is Verdict.MODEL and alone):
+        return Failure(tried, response, body, body if passes else provider.error(response.status, body), passes)
+    raise _no(exchange, tried, verdict, response.status, response.header(b"retry-after") or b"")
+
+
+def _no(exchange: Exchange, tried: Attempt, verdict: Verdict, status: int, retry_after: bytes = b"") -> TryNext:
+    target = tried.target
+    name = target.provider.name
+    match verdict:
+        case Verdict.RATE_LIMITED:
+            message = f"The provider {name} limits this organisation's requests. Waiting helps."
+            refusal = errors.provider_rate_limited(message, retry_after if retry_after.isdigit() else b"5")
+            return TryNext(refusal, verdict.value)
+        case Verdict.OVERLOADED:
+            return TryNext(errors.provider_overloaded(name), verdict.value, same_target=True)
+        case Verdict.CREDENTIAL:
+            credential = target.credential.name
+            log.error("Provider %s rejected the credential %s with status %d.", name, credential, status)
+            exchange.gateway.credential_rejected(target, status)
+            return TryNext(errors.credential_rejected(name), verdict.value)
+        case Verdict.MODEL:
+            return TryNext(errors.provider_failed(f"The provider {name} does not serve {target.model}."), verdict.value)
+        case Verdict.FAILED | Verdict.RELAY:
+            refusal = errors.provider_failed(f"The provider {name} failed with status {status}.")
+            return TryNext(refusal, Verdict.FAILED.value, same_target=status in {500, 502, 503, 504})
+
+
+async def _whole(
+    exchange: Exchange, tried: Attempt, translation: Translation | None, response: UpstreamResponse, *, passes: bool
+) -> Whole:
+    name = tried.target.provider.name
+    try:
+        body = await response.read_all(MAX_ANSWER_BYTES)
+        message = translation.whole(body) if translation else body
+    except (UpstreamError, Untranslatable) as error:
+        tried.metered = Metered()
+        ended(exchange, tried, str(error))
+        refusal = errors.provider_failed(f"The provider {name} failed: {error}. The request may have been charged.")
+        raise TryNext(refusal, "cut") from None
+    ended(exchange, tried)
+    if exchange.billable:
+        tried.metered = metered_whole(message)
+        if not tried.metered.complete:
+            tried.error = "answered something that is not a message"
+            refusal = errors.provider_failed(f"The provider {name} answered something that is not a message.")
+            raise TryNext(refusal, "answer")
+    return Whole(tried, response, body if passes else message, passes)
+
+
+_VERDICTS: Final = {
+    "overloaded_error": Verdict.OVERLOADED,
+    "rate_limit_error": Verdict.RATE_LIMITED,
+    "authentication_error": Verdict.CREDENTIAL,
+    "permission_error": Verdict.CREDENTIAL,
+    "invalid_request_error": Verdict.RELAY,
+    "not_found_error": Verdict.RELAY,
+    "request_too_large": Verdict.RELAY,
+}
+"""What an error as the first event means; any other is the provider's failure."""
+
+
+async def _stream(
+    exchange: Exchange,
+    tried: Attempt,
+    provider: Provider,
+    call: Call,
+    response: UpstreamResponse,
+    *,
+    passes: bool,
+    alone: bool,
+) -> Stream:
+    """The stream with its beginning: up to its first content, or its first bytes where nobody could replace it."""
+    translation, meter = provider.translation(call), Meter(stream=True)
+    held: list[bytes] = []
+    size, done, broken = 0, False, ""
+    try:
+        while not (meter.first_content or meter.complete or meter.error_type or done):
+            chunk = await response.read()
+            done = not chunk
+            events = chunk if translation is None else translation.feed(chunk) if chunk else translation.finish()
+            meter.feed(events)
+            held.append(chunk if passes else events)
+            size += len(held[-1])
+            if size > MAX_HELD_BYTES or (alone and size and not done):
+                break
+    except (UpstreamError, Untranslatable) as error:
+        broken = str(error)
+    started = bool(size) and not broken and not (done and not meter.complete)
+    verdict = _VERDICTS.get(meter.error_type, Verdict.FAILED) if meter.error_type else Verdict.RELAY
+    if (started and verdict is Verdict.RELAY) or meter.first_content:
+        return Stream(tried, response, meter, translation, passes, b"".join(held), done)
+    tried.metered = meter.finish()
+    name = tried.target.provider.name
+    if meter.error_type:
+        ended(exchange, tried, f"{meter.error_type} as its first event")
+        raise _no(exchange, tried, verdict, response.status)
+    what = broken or ("ended the stream before any content" if size else "closed the stream without an event")
+    ended(exchange, tried, what)
+    raise TryNext(errors.provider_failed(f"The provider {name} failed: {broken or f'it {what}'}."), "cut")
+
+
+def ended(exchange: Exchange, tried: Attempt, error: str = "") -> None:
+    """Note the end of an attempt, and what was wrong with it."""
+    tried.ended = time.monotonic()
+    tried.error = error or tried.error
+    if error and all(each.metered is None for each in exchange.attempts):
+        # Nothing of this request is charged so far: if the process died now, the note on it must not charge it either.
+        exchange.gateway.recorder.withdraw(exchange.record.id)
+    exchange.waited_seconds += tried.ended - tried.started
+
+
+def cut_off(exchange: Exchange, tried: Attempt, why: str = "") -> None:
+    """The attempt was cancelled after its provider had begun to answer."""
+    if not tried.ended:
+        tried.metered = tried.metered or Metered()
+        ended(exchange, tried)
+    tried.error = tried.error or why or why_cut(exchange)
+
+
+def why_cut(exchange: Exchange) -> str:
+    """What a cancellation means."""
+    return "given up: the client is gone" if exchange.client_gone else "cut off by the gateway's stop"

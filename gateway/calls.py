@@ -1,0 +1,39 @@
+"""A request as one of its targets is to get it."""
+
+from __future__ import annotations
+
+from gateway.exchange import Exchange, Target
+from gateway.providers import PROVIDERS
+from gateway.providers.base import Call, Operation
+from gateway.wire import forms
+from gateway.wire.forms import Form
+
+
+def call_of(
+    exchange: Exchange, target: Target, *, operation: Operation | None = None, body: bytes | None = None
+) -> Call:
+    """What a provider needs to make its request; with `body`, of an Anthropic body that is not the client's own."""
+    spoken = exchange.format.form
+    peek = exchange.peek
+    asked = peek.model if peek else ""
+    model = target.model
+    if exchange.own_model and model == asked and PROVIDERS[target.provider.kind].form is spoken:
+        # Its own spelling says more: a region, a version, an inference profile.
+        model = exchange.own_model
+    form = spoken if body is None and spoken in forms.CLAUDE else Form.ANTHROPIC
+    return Call(
+        provider=target.provider,
+        credential=target.credential,
+        operation=operation or exchange.operation,
+        model=model,
+        stream=peek.stream if peek and operation is None else False,
+        form=form,
+        body=exchange.body if body is None else body,
+        body_model=asked if form is Form.ANTHROPIC and not exchange.path_model else "",
+        headers=exchange.headers,
+        query=exchange.line.query,
+        betas=forms.betas(spoken, exchange.headers.get(b"anthropic-beta"), exchange.body),
+        untranslated=exchange.untranslated if body is None else b"",
+        client_form=spoken,
+        extra_headers=exchange.extra_headers,
+    )

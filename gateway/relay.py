@@ -1,0 +1,175 @@
+"""From the first content on: a provider's answer in the client's format, metered on the way and settled at its end.
+
+Where client and provider speak one format every byte goes on as it came, and only the meter sees its translation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from gateway import errors, settle, standing
+from gateway.attempt import Failure, Outcome, Stream, Whole, ended
+from gateway.exchange import Attempt, Exchange
+from gateway.formats.base import Encoder
+from gateway.pinger import Pinger
+from gateway.place import body_sent
+from gateway.providers.base import Untranslatable
+from gateway.upstream import UpstreamError
+from gateway.wire.headers import relayable
+from gateway.wire.text import clean
+from gateway.wire.usage import Metered
+
+
+async def relay(exchange: Exchange, outcome: Outcome, pinger: Pinger) -> None:
+    """Answer the client; whatever happens, the answer is this one."""
+    match outcome:
+        case Failure():
+            _relay_failure(exchange, outcome)
+        case Whole():
+            _relay_whole(exchange, outcome)
+        case Stream():
+            await _relay_stream(exchange, outcome, pinger)
+
+
+def _relay_failure(exchange: Exchange, failure: Failure) -> None:
+    record, status = exchange.record, failure.response.status
+    record.error_message = clean(failure.envelope.decode("utf-8", "replace"), 2000)
+    record.error_type = settle.error_type(failure.envelope)
+    settle.finish(exchange, "error", status)
+    if exchange.answered_status is not None:
+        # Pings opened a stream. One line: a line end inside would end the event.
+        exchange.end(exchange.format.error_event(msgspec.json.format(failure.envelope, indent=-1)))
+        return
+    if failure.passes:
+        own, body = relayable(failure.response.headers), failure.body
+    else:
+        own, body = exchange.format.error(status, failure.envelope)
+    exchange.start(status, [*own, (b"content-length", str(len(body)).encode())])
+    exchange.end(body)
+
+
+def _relay_whole(exchange: Exchange, whole: Whole) -> None:
+    status = whole.response.status
+    if exchange.answered_status is not None:
+        name = whole.attempt.target.provider.name
+        settle.finish(exchange, "success", status)
+        exchange.answer(errors.provider_failed(f"The provider {name} did not stream, as was asked.").answer)
+        return
+    body = whole.body
+    if whole.passes:
+        own = relayable(whole.response.headers)
+    else:
+        spoken = exchange.format
+        body = spoken.whole(body, exchange.record.model_requested) if exchange.billable else spoken.count(body)
+        own = [(b"content-type", b"application/json")]
+    settle.finish(exchange, "success", status)
+    length = (b"content-length", str(len(body)).encode())
+    exchange.start(status, [*own, length, *settle.cost_headers(exchange), *standing.headers(exchange)])
+    exchange.end(body)
+
+
+async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> None:
+    """An event stream: every byte on as it comes, its usage tapped."""
+    attempt, response, meter, translation = stream.attempt, stream.response, stream.meter, stream.translation
+    encoder = None if stream.passes else exchange.format.encoder(exchange.record.model_requested)
+    if exchange.answered_status is None:
+        own = relayable(response.headers) if stream.passes else list(exchange.format.stream_headers)
+        exchange.start(response.status, [*own, *standing.headers(exchange)])
+    if stream.passes and translation is not None:
+        pinger.framed = partial(getattr, translation, "at_boundary")
+    gateway, line = exchange.gateway, exchange.line
+
+    def pass_on(chunk: bytes) -> None:
+        if exchange.first_content is None and meter.first_content:
+            exchange.first_content = time.monotonic()
+        pinger.write(chunk)
+        if line.paused and not exchange.client_gone:
+            response.pause()
+
+    left = exchange.on_client_gone
+
+    def read_on() -> None:
+        """The client is gone: what it costs is known only at the end."""
+        response.resume()
+        if left is not None:
+            left()
+
+    body_sent(exchange)
+    gateway.stream_started()
+    exchange.on_client_gone, line.on_writable = read_on, response.resume
+    broken = ""
+    try:
+        first = stream.held if encoder is None else encoder.feed(stream.held)
+        if first:
+            pass_on(first)
+        if not stream.ended:
+            await response.relay(_sink(stream, encoder, pass_on))
+            if translation is not None:
+                rest = translation.finish()
+                meter.feed(rest)
+                if not stream.passes and (rest := encoder.feed(rest) if encoder else rest):
+                    pass_on(rest)
+    except (UpstreamError, Untranslatable) as error:
+        broken = str(error)
+    finally:
+        exchange.on_client_gone, line.on_writable = left, None
+        gateway.stream_ended()
+        attempt.metered = metered = meter.finish()
+        ended(exchange, attempt, broken)
+    _close_stream(exchange, attempt, metered, broken, pinger, encoder)
+
+
+def _sink(stream: Stream, encoder: Encoder | None, pass_on: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """What takes each part of the body: straight from one socket to the other."""
+    feed, translation = stream.meter.feed, stream.translation
+
+    def plain(chunk: bytes) -> None:
+        feed(chunk)
+        pass_on(chunk)
+
+    def as_it_came(chunk: bytes) -> None:
+        feed(translation.feed(chunk))  # type: ignore[union-attr]
+        pass_on(chunk)
+
+    def translated(chunk: bytes) -> None:
+        events = chunk if translation is None else translation.feed(chunk)
+        feed(events)
+        if out := events if encoder is None else encoder.feed(events):
+            pass_on(out)
+
+    if translation is None and encoder is None:
+        return plain
+    return as_it_came if stream.passes else translated
+
+
+def _close_stream(
+    exchange: Exchange,
+    attempt: Attempt,
+    metered: Metered,
+    broken: str,
+    pinger: Pinger,
+    encoder: Encoder | None,
+) -> None:
+    """Finish the record, then the client's stream: in peace, or with an error event that makes the client ask again."""
+    pinger.stop()
+    if metered.error_type:
+        exchange.record.error_type, exchange.record.error_message = metered.error_type, metered.error_message
+        attempt.error = attempt.error or metered.error_type
+        settle.finish(exchange, "error", 200)
+        exchange.end(encoder.finish() if encoder else b"")
+    elif metered.complete:
+        settle.finish(exchange, "success", 200)
+        exchange.end(encoder.finish() if encoder else b"")
+    else:
+        what = broken or "its stream ended early"
+        attempt.error = what
+        answer = errors.provider_failed(f"The provider {attempt.target.provider.name} failed: {what}.").answer
+        exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
+        settle.finish(exchange, "error", 200)
+        if not pinger.at_boundary:
+            exchange.break_off()
+        exchange.answer(answer)
