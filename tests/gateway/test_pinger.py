@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import pinger
+from gateway.formats.anthropic import ANTHROPIC
 from gateway.pinger import Pinger
 from gateway.wire import sse
 from gateway.wire.peek import Peek
@@ -20,6 +21,7 @@ class Stream:
 
     def __init__(self) -> None:
         self.peek = Peek("claude-opus-5-5", stream=True)
+        self.format = ANTHROPIC
         self.billable = True
         self.client_gone = self.finished = False
         self.line = FakeLine()
