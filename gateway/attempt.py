@@ -16,6 +16,8 @@ from typing import Final
 import msgspec
 
 from gateway import errors
+from gateway.availability import Outcome as Ending
+from gateway.availability import Result
 from gateway.calls import call_of
 from gateway.errors import Refused
 from gateway.exchange import Attempt, Exchange, Target
@@ -90,7 +92,11 @@ async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: boo
     `alone` says that no other could take its place: then a stream is not held back.
     """
     provider = PROVIDERS[target.provider.kind]
-    tried = Attempt(target, provider.platform, time.monotonic(), hedge=hedge)
+    began = time.monotonic()
+    tried = Attempt(target, provider.platform, began, hedge=hedge)
+    tried.turn = exchange.gateway.availability.began(
+        target.provider, target.credential, began, _tokens(exchange, target)
+    )
     exchange.attempts.append(tried)
     call = call_of(exchange, target)
     try:
@@ -122,12 +128,14 @@ async def _answer(
     if not 200 <= response.status < 300:
         return await _failure(exchange, tried, provider, response, passes=passes, alone=alone)
     exchange.gateway.credential_accepted(tried.target)
+    if tried.turn is not None:
+        tried.turn.answered(time.monotonic(), response.headers)
     if response.content_type == provider.stream_type:
         return await _stream(exchange, tried, provider, call, response, passes=passes, alone=alone)
     if response.content_type == "application/json":
         return await _whole(exchange, tried, provider.translation(call), response, passes=passes)
     what = response.content_type or "an answer without a type"
-    ended(exchange, tried, f"answered {what}")
+    ended(exchange, tried, f"answered {what}", Result.FAILED)
     name = tried.target.provider.name
     message = f"The provider {name} answered with {what[:80]} instead of JSON or an event stream."
     raise TryNext(errors.provider_failed(message), "answer")
@@ -137,7 +145,7 @@ async def _request(exchange: Exchange, tried: Attempt, provider: Provider, call:
     try:
         return await provider.request(call)
     except CannotCall as error:
-        ended(exchange, tried, str(error))
+        ended(exchange, tried, str(error), Result.NOTHING if error.client_error else Result.CANNOT_CALL)
         if not error.client_error:
             log.error("Provider %s cannot be called: %s", call.provider.name, error)
             message = f"The provider {call.provider.name} cannot be called: {error}"
@@ -151,6 +159,7 @@ async def _open(exchange: Exchange, tried: Attempt, request: UpstreamRequest) ->
     try:
         return await exchange.gateway.upstream.open(request, _note(exchange, tried))
     except NotNoted:
+        ended(exchange, tried, "not sent", Result.NOTHING)
         exchange.attempts.remove(tried)
         raise errors.log_full() from None
     except UpstreamError as error:
@@ -158,14 +167,15 @@ async def _open(exchange: Exchange, tried: Attempt, request: UpstreamRequest) ->
         if timed_out:
             # It had the whole request and may have worked on it: unknown is never zero.
             tried.metered = Metered()
-        ended(exchange, tried, f"{error} {error.detail}".strip())
+        result = Result.TIMEOUT if timed_out else Result.CONNECT
+        ended(exchange, tried, f"{error} {error.detail}".strip(), result)
         refusal = errors.provider_failed(f"The provider {name} failed: {error}.")
         reason = "timeout" if timed_out else "connection"
         raise TryNext(refusal, reason, same_target=isinstance(error, Unanswered)) from None
     except asyncio.CancelledError:
         # Where nothing was sent, as on the way to a connection, nothing is charged.
         tried.metered = Metered() if tried.noted else None
-        ended(exchange, tried, why_cut(exchange))
+        ended(exchange, tried, why_cut(exchange), Result.NOTHING)
         raise
 
 
@@ -201,7 +211,7 @@ async def _failure(
     except UpstreamError:
         body = b""
     verdict = provider.classify(response.status, body)
-    ended(exchange, tried, f"{verdict.value} ({response.status})")
+    ended(exchange, tried, f"{verdict.value} ({response.status})", Result(verdict.value), response)
     if verdict is Verdict.RELAY or (verdict is Verdict.MODEL and alone):
         return Failure(tried, response, body, body if passes else provider.error(response.status, body), passes)
     raise _no(exchange, tried, verdict, response.status, response.header(b"retry-after") or b"")
@@ -238,20 +248,20 @@ async def _whole(
         message = translation.whole(body) if translation else body
     except (UpstreamError, Untranslatable) as error:
         tried.metered = Metered()
-        ended(exchange, tried, str(error))
+        ended(exchange, tried, str(error), Result.CUT)
         refusal = errors.provider_failed(f"The provider {name} failed: {error}. The request may have been charged.")
         raise TryNext(refusal, "cut") from None
-    ended(exchange, tried)
     if exchange.billable:
         tried.metered = metered_whole(message)
         if not tried.metered.complete:
-            tried.error = "answered something that is not a message"
+            ended(exchange, tried, "answered something that is not a message", Result.FAILED)
             refusal = errors.provider_failed(f"The provider {name} answered something that is not a message.")
             raise TryNext(refusal, "answer")
+    ended(exchange, tried)
     return Whole(tried, response, body if passes else message, passes)
 
 
-_VERDICTS: Final = {
+VERDICTS: Final = {
     "overloaded_error": Verdict.OVERLOADED,
     "rate_limit_error": Verdict.RATE_LIMITED,
     "authentication_error": Verdict.CREDENTIAL,
@@ -260,7 +270,7 @@ _VERDICTS: Final = {
     "not_found_error": Verdict.RELAY,
     "request_too_large": Verdict.RELAY,
 }
-"""What an error as the first event means; any other is the provider's failure."""
+"""What an error event of a stream means; any other is the provider's failure."""
 
 
 async def _stream(
@@ -290,35 +300,65 @@ async def _stream(
     except (UpstreamError, Untranslatable) as error:
         broken = str(error)
     started = bool(size) and not broken and not (done and not meter.complete)
-    verdict = _VERDICTS.get(meter.error_type, Verdict.FAILED) if meter.error_type else Verdict.RELAY
+    verdict = VERDICTS.get(meter.error_type, Verdict.FAILED) if meter.error_type else Verdict.RELAY
     if (started and verdict is Verdict.RELAY) or meter.first_content:
         return Stream(tried, response, meter, translation, passes, b"".join(held), done)
     tried.metered = meter.finish()
     name = tried.target.provider.name
     if meter.error_type:
-        ended(exchange, tried, f"{meter.error_type} as its first event")
+        ended(exchange, tried, f"{meter.error_type} as its first event", Result(verdict.value), response)
         raise _no(exchange, tried, verdict, response.status)
     what = broken or ("ended the stream before any content" if size else "closed the stream without an event")
-    ended(exchange, tried, what)
+    ended(exchange, tried, what, Result.CUT)
     raise TryNext(errors.provider_failed(f"The provider {name} failed: {broken or f'it {what}'}."), "cut")
 
 
-def ended(exchange: Exchange, tried: Attempt, error: str = "") -> None:
-    """Note the end of an attempt, and what was wrong with it."""
-    tried.ended = time.monotonic()
+def ended(
+    exchange: Exchange,
+    tried: Attempt,
+    error: str = "",
+    result: Result = Result.OK,
+    response: UpstreamResponse | None = None,
+) -> None:
+    """Note the end of an attempt and what was wrong with it, and tell what it says about its target.
+
+    `response` is given where its headers may say for how long to leave the target alone.
+    """
+    now = tried.ended = time.monotonic()
     tried.error = error or tried.error
     if error and all(each.metered is None for each in exchange.attempts):
         # Nothing of this request is charged so far: if the process died now, the note on it must not charge it either.
         exchange.gateway.recorder.withdraw(exchange.record.id)
-    exchange.waited_seconds += tried.ended - tried.started
+    exchange.waited_seconds += now - tried.started
+    if tried.turn is None:
+        return
+    if result is Result.OK:
+        usage = tried.metered.usage if tried.metered else None
+        first = exchange.first_content
+        outcome = Ending(
+            result,
+            tokens=usage.total_tokens if usage else None,
+            latency=now - tried.started,
+            ttft=first - tried.started if first is not None else None,
+        )
+    else:
+        headers = response.headers if response is not None else ()
+        outcome = Ending(result, tried.status, headers, detail=error)
+    tried.turn.ended(now, outcome)
+    tried.turn = None
 
 
 def cut_off(exchange: Exchange, tried: Attempt, why: str = "") -> None:
     """The attempt was cancelled after its provider had begun to answer."""
     if not tried.ended:
         tried.metered = tried.metered or Metered()
-        ended(exchange, tried)
+        ended(exchange, tried, result=Result.NOTHING)
     tried.error = tried.error or why or why_cut(exchange)
+
+
+def _tokens(exchange: Exchange, target: Target) -> int:
+    """What the try will probably use of a limit of tokens: the prompt."""
+    return prompt_estimate(exchange) if target.credential.tokens_per_minute else 0
 
 
 def why_cut(exchange: Exchange) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.availability import Turn
 from gateway.errors import Answer
 from gateway.formats.anthropic import ANTHROPIC
 from gateway.formats.base import Format
@@ -79,6 +80,8 @@ class Attempt(msgspec.Struct):
     """Why it did not answer, in one word for metrics."""
     noted: bool = False
     """Whether the request was noted: from then on its bytes may be on their way."""
+    turn: Turn | None = None
+    """What its outcome is told to."""
     metered: Metered | None = None
     """What the provider said it used; None where it gave no answer that could be charged."""
 

@@ -7,12 +7,18 @@ its answer is read to the end, so that what it costs is known exactly. `attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
+from gateway import errors
 from gateway.admit import hold_again
 from gateway.attempt import Outcome, TryNext, attempt, cut_off
+from gateway.availability import Outcome as Ending
+from gateway.availability import Reason, Result
 from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange, Target
 from gateway.hedge import race
@@ -46,6 +52,10 @@ async def forward(exchange: Exchange) -> None:
         pinger.stop()
         exchange.on_client_gone = None
         abandoned.discard(task)
+        for tried in exchange.attempts:
+            if tried.turn is not None:
+                # Whatever kept it from its end, its credential has room for another.
+                tried.turn.ended(time.monotonic(), Ending(Result.NOTHING))
 
 
 async def _relay(exchange: Exchange, outcome: Outcome, pinger: Pinger) -> None:
@@ -62,7 +72,7 @@ async def _outcome(exchange: Exchange) -> Outcome:
     """The first target's answer that is one; the others are asked only while nothing is said and nobody left."""
     refusal: Refused | None = None
     same_target = False
-    tries = _tries(exchange.targets)
+    tries = _tries(exchange)
     for target, delay, last in tries:
         if refusal is not None:
             if exchange.client_gone or (delay and not same_target):
@@ -82,7 +92,7 @@ async def _outcome(exchange: Exchange) -> Outcome:
             if exchange.relay_rate_limits and error.reason == Verdict.RATE_LIMITED.value:
                 break
     try:
-        raise refusal or ClientGone
+        raise refusal or _none_usable(exchange)
     finally:
         del refusal
 
@@ -91,10 +101,38 @@ Try = tuple[Target, float, bool]
 """A target, the seconds to wait before it is asked, and whether no other target follows."""
 
 
-def _tries(targets: Sequence[Target]) -> Iterator[Try]:
-    """Each target once; a lone one again after a short wait."""
-    for number, target in enumerate(targets, 1):
-        yield target, 0.0, number == len(targets)
+def _tries(exchange: Exchange) -> Iterator[Try]:
+    """Each target once, those that had better be left alone for now after all others; a lone one again after a wait.
+
+    Whether a target may be asked is looked up when its turn comes: what other requests met meanwhile counts.
+    """
+    targets, usable = exchange.targets, exchange.gateway.availability.usable
     if len(targets) == 1:
-        for delay in RETRY_DELAYS:
-            yield targets[0], delay, True
+        target = targets[0]
+        why = usable(target.provider, target.credential, time.monotonic())
+        if why is None or why.last_resort:
+            for delay in (0.0, *RETRY_DELAYS):
+                yield target, delay, True
+        return
+    aside: list[tuple[float, Target]] = []
+    for number, target in enumerate(targets, 1):
+        why = usable(target.provider, target.credential, time.monotonic())
+        if why is None:
+            yield target, 0.0, number == len(targets) and not aside
+        elif why.last_resort:
+            aside.append((why.until, target))
+    aside.sort(key=itemgetter(0))
+    for number, (_, target) in enumerate(aside, 1):
+        yield target, 0.0, number == len(aside)
+
+
+def _none_usable(exchange: Exchange) -> Refused:
+    """Every target is at a limit that was set here, or has a credential that is not accepted."""
+    now, usable = time.monotonic(), exchange.gateway.availability.usable
+    found = [(target, usable(target.provider, target.credential, now)) for target in exchange.targets]
+    limited = [why.until for _, why in found if why is not None and why.reason is Reason.LIMIT]
+    if limited:
+        wait = max(1, math.ceil(min(limited) - now))
+        message = f"Every credential for {exchange.model} is at the limit that was set for it. Waiting helps."
+        return errors.provider_rate_limited(message, str(wait).encode())
+    return errors.credential_rejected(exchange.targets[0].provider.name)

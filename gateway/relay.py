@@ -12,12 +12,13 @@ from functools import partial
 import msgspec
 
 from gateway import errors, settle, standing
-from gateway.attempt import Failure, Outcome, Stream, Whole, ended
+from gateway.attempt import VERDICTS, Failure, Outcome, Stream, Whole, ended
+from gateway.availability import Result
 from gateway.exchange import Attempt, Exchange
 from gateway.formats.base import Encoder
 from gateway.pinger import Pinger
 from gateway.place import body_sent
-from gateway.providers.base import Untranslatable
+from gateway.providers.base import Untranslatable, Verdict
 from gateway.upstream import UpstreamError
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
@@ -119,8 +120,16 @@ async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> N
         exchange.on_client_gone, line.on_writable = left, None
         gateway.stream_ended()
         attempt.metered = metered = meter.finish()
-        ended(exchange, attempt, broken)
+        ended(exchange, attempt, broken, _result(metered, broken))
     _close_stream(exchange, attempt, metered, broken, pinger, encoder)
+
+
+def _result(metered: Metered, broken: str) -> Result:
+    """What the end of a stream says about its target."""
+    if metered.error_type:
+        verdict = VERDICTS.get(metered.error_type, Verdict.FAILED)
+        return Result(verdict.value)
+    return Result.OK if metered.complete and not broken else Result.CUT
 
 
 def _sink(stream: Stream, encoder: Encoder | None, pass_on: Callable[[bytes], None]) -> Callable[[bytes], None]:

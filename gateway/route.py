@@ -20,10 +20,9 @@ log = logging.getLogger(__name__)
 
 
 async def route(exchange: Exchange, grant: Grant) -> None:
-    """Set the targets. The first usable provider whose own allowances have room is held; the others follow it.
+    """Set the targets. The first provider with a credential whose own allowances have room is held; others follow it.
 
-    Those that had better be left alone for now (a provider that fails, a credential that cools down) come last; where
-    there are no others, one at its limit is not asked and the client told when to come again.
+    Whether one had better be left alone for now (it fails, a credential cools down) is `forward`'s to look up.
     """
     only = exchange.candidates[0] if len(exchange.candidates) == 1 else None
     if only is not None and not only.access.allowances:

@@ -24,6 +24,7 @@ from django.conf import settings
 from django.db import close_old_connections, connections
 
 from gateway.abandoned import Abandoned
+from gateway.availability import Availability
 from gateway.exchange import Target
 from gateway.leasing import Leasing
 from gateway.line import Line
@@ -86,6 +87,7 @@ class Gateway:
         self.abandoned = Abandoned(
             most=configured["COMPTROLLER_ABANDONED_REQUESTS"], seconds=configured["COMPTROLLER_ABANDONED_SECONDS"]
         )
+        self.availability = Availability()
         self.stall_seconds: float = configured["COMPTROLLER_STALL_SECONDS"]
         self.repeats = Repeats()
         self.floods = Floods()

@@ -93,6 +93,6 @@ class Unusable(msgspec.Struct, frozen=True):
     def last_resort(self) -> bool:
         """Whether it may be asked all the same where nothing else is left: the provider would only refuse it again.
 
-        Not a credential that is rejected, nor one at a limit that was set here.
+        So is a rejected credential, which may have been mended there; not one at a limit that was set here.
         """
-        return self.reason in {Reason.BREAKER, Reason.COOLING, Reason.RESTING}
+        return self.reason is not Reason.LIMIT

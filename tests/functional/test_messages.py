@@ -242,10 +242,22 @@ def test_a_broken_stream_ends_with_an_error_event_and_is_charged(product: Produc
 
 
 def test_an_error_event_inside_a_stream_reaches_the_client(product: Product, key: str) -> None:
-    answer = product.post('[[sim: text="a b c" chunks=3 error_event=overloaded_error]]', key=key, stream=True)
+    answer = product.post(
+        '[[sim: text="a b c" chunks=3 error_event=overloaded_error error_after=4 delay_ms=50]]', key=key, stream=True
+    )
     assert [name for name, _ in sse_events(answer.text)][-1] == "error"
     row = product.row(answer.headers["request-id"])
     assert (row["status"], row["error_type"]) == ("error", "overloaded_error")
+
+
+def test_an_error_event_before_anything_else_is_tried_again_and_then_an_error_of_its_own(
+    product: Product, key: str
+) -> None:
+    answer = product.post('[[sim: text="a b c" error_event=overloaded_error error_after=0]]', key=key, stream=True)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (529, "overloaded_error")
+    row = product.row(answer.headers["request-id"])
+    assert [attempt["reason"] for attempt in row["attempts"]] == ["overloaded"] * 3
+    assert row["cost_nano_usd"] == 0
 
 
 def test_a_compressed_answer_is_read_and_relayed_plain(product: Product, key: str) -> None:

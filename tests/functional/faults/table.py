@@ -116,7 +116,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("provider", "falls silent", p.silent_inside, "200 error api_error", "error", "input"),
     Fault("provider", "breaks the chunks", p.bad_chunk, "200 error api_error", "error", "input"),
     Fault("provider", "sends pings alone", p.only_pings, "200 error api_error", "error", "prompt"),
-    Fault("provider", "sends an error event first", p.error_first, "200 error overloaded_error", "error", "none"),
+    Fault("provider", "sends an error event first", p.error_first, "529 overloaded_error", "error", "none", tries=3),
     Fault("provider", "sends an error event inside", p.error_inside, "200 error overloaded_error", "error", "input"),
     Fault("provider", "breaks its compression", p.squeezed_and_broken, "503 api_error", "error", "prompt"),
     Fault("provider", "sends more than its answer", p.more_than_the_end, "200 message_stop", "success", "exact", client=c.twice, rows=2),
