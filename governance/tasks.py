@@ -14,10 +14,10 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from governance import leases
-from governance.alerts import deliver, evaluate, raises
+from governance.alerts import deliver, evaluate, providers, raises
 from governance.price_download import fetch
 from governance.pricing_source import PriceSourceError, read
-from governance.services import processes
+from governance.services import processes, provider_states
 from governance.services.prices import AutoApproval, propose
 
 logger = logging.getLogger(__name__)
@@ -51,12 +51,16 @@ def refresh_prices(source: str = "") -> dict[str, Any]:
 
 @shared_task(name="governance.tasks.evaluate_alerts")
 def evaluate_alerts() -> dict[str, int]:
-    """Record the thresholds that budgets have passed and the steps of raises, each once; gives how many are new.
+    """Record passed thresholds, the steps of raises and the trouble of providers, each once; gives how many are new.
 
     What is new is sent at once, and not only by the next `deliver_alerts`: it would be a minute later.
     """
     now = timezone.now()
-    found = {"thresholds": len(evaluate.evaluate(now)), "raises": len(raises.tell_of_raises(now))}
+    found = {
+        "thresholds": len(evaluate.evaluate(now)),
+        "raises": len(raises.tell_of_raises(now)),
+        "providers": len(providers.watch(now)),
+    }
     if any(found.values()):
         deliver.deliver()
     return found
@@ -76,4 +80,5 @@ def tend_allowances() -> dict[str, int]:
         "released": leases.release_silent_limits(SILENT_LIMITS),
         "windows": leases.forget_old(now),
         "processes": processes.forget_ended(now),
+        "provider_states": provider_states.forget_gone(),
     }

@@ -27,8 +27,9 @@ class Credential:
     """One credential's state. Times in seconds of one clock; `since` says when its present trouble began."""
 
     __slots__ = (
-        "_cool_seconds", "_dead_seconds", "_look_at", "_uncallable", "at_ease", "cooling_until", "dead", "last_error",
-        "last_error_at", "limits", "marked", "name", "probe_at", "resting_until", "running", "since", "why",
+        "_cool_seconds", "_dead_seconds", "_look_at", "_uncallable", "answered_at", "at_ease", "cooling_until",
+        "dead", "last_error", "last_error_at", "limits", "marked", "name", "probe_at", "resting_until", "running",
+        "since", "why",
     )  # fmt: skip
 
     def __init__(self, name: str, limits: Limits) -> None:
@@ -36,6 +37,8 @@ class Credential:
         self.limits = limits
         self.running = 0
         """Requests under way."""
+        self.answered_at = float("-inf")
+        """When its provider last answered a request with it."""
         self.last_error = ""
         self.last_error_at = 0.0
         self._look_at = float("-inf")

@@ -43,6 +43,7 @@ class CredentialHealth:
     running: int = 0
     last_error: str = ""
     last_error_at: datetime | None = None
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,11 @@ class ProviderHealth:
     last_error: str
     last_error_at: datetime | None
     credentials: tuple[CredentialHealth, ...]
+
+    @property
+    def answered_at(self) -> datetime | None:
+        """When it last answered a request."""
+        return max((one.answered_at for one in self.credentials if one.answered_at), default=None)
 
     @property
     def usable_credentials(self) -> int:

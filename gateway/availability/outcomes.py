@@ -49,7 +49,7 @@ IN_WORDS = {
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The end of one attempt. `detail` goes to people: nothing secret in it."""
+    """The end of one attempt. `detail` is for those who run the gateway: nothing secret in it."""
 
     result: Result
     status: int | None = None
@@ -65,9 +65,16 @@ class Outcome(msgspec.Struct, frozen=True):
     detail: str = ""
 
     def in_words(self) -> str:
-        """`overloaded (529)`; empty for what went well."""
-        words = self.detail or IN_WORDS.get(self.result, "")
-        return f"{words} ({self.status})" if words and self.status else words
+        """What went wrong for anybody to read, `/readyz` included: `overloaded (529)`."""
+        words = IN_WORDS.get(self.result, "")
+        if self.result is Result.CANNOT_CALL and self.detail:
+            words = self.detail
+        return f"{words} ({self.status})" if self.status else words
+
+    def in_detail(self) -> str:
+        """The same for those who run the gateway: it may name addresses."""
+        known = not self.detail or self.detail.startswith(self.result.value)
+        return self.in_words() if known else self.detail
 
 
 class Reason(StrEnum):

@@ -38,7 +38,7 @@ MOST_DETAIL = 200
 class _Provider:
     """The state of one provider."""
 
-    __slots__ = ("breaker", "credentials", "last_error", "last_error_at", "samples", "shown", "shown_at")
+    __slots__ = ("breaker", "credentials", "last_error", "last_error_at", "samples", "shown", "shown_at", "trouble")
 
     def __init__(self, now: float) -> None:
         self.breaker = Breaker()
@@ -48,6 +48,8 @@ class _Provider:
         """(moment, latency, time to first token)."""
         self.last_error = ""
         self.last_error_at = 0.0
+        self.trouble = ""
+        """The last thing that counted against the provider itself, as anybody may read it."""
         self.shown = State.UP
         self.shown_at = now
 
@@ -71,6 +73,7 @@ class Turn(msgspec.Struct, gc=False):
         if self._state is not None:
             if self._state.breaker.opened_at is not None:
                 self._state.breaker.answered(self._began, now)
+            self._credential.answered_at = now
             if self._credential.marked:
                 self._credential.accepted(self._began)
             if headers and self._credential.to_look(now):
@@ -94,6 +97,7 @@ class Turn(msgspec.Struct, gc=False):
                 breaker.ended(self._began, now, failed=False)
             if outcome.latency is not None:
                 state.samples.append((now, outcome.latency, outcome.ttft))
+            credential.answered_at = now
             if credential.marked:
                 credential.accepted(self._began)
             if outcome.headers and credential.to_look(now):
@@ -109,9 +113,11 @@ class Turn(msgspec.Struct, gc=False):
             state.breaker.ended(self._began, now, failed=result in TROUBLE)
         if result is Result.NOTHING or result is Result.RELAY:
             return
-        words = outcome.in_words()[:MOST_DETAIL]
-        state.last_error, state.last_error_at = words, now
-        credential.failed(now, words)
+        words, detail = outcome.in_words()[:MOST_DETAIL], outcome.in_detail()[:MOST_DETAIL]
+        state.last_error, state.last_error_at = detail, now
+        if result in TROUBLE:
+            state.trouble = words
+        credential.failed(now, detail)
         wait = outcome.retry_after
         if wait is None and outcome.headers:
             wait = ratelimits.retry_after(outcome.headers, self._owner.wall())
@@ -266,6 +272,7 @@ class Availability:
             credential.running,
             credential.last_error,
             self._moment(credential.last_error_at, now) if credential.last_error else None,
+            self._moment(credential.answered_at, now) if credential.answered_at > float("-inf") else None,
         )
 
     def _moment(self, then: float, now: float) -> datetime:
@@ -297,4 +304,4 @@ def _credential(config: CredentialConfig) -> Credential:
 
 
 def _open(state: _Provider) -> str:
-    return f"not asked after too many failures, the last: {state.last_error or 'failed'}"
+    return f"not asked after too many failures, the last: {state.trouble}"

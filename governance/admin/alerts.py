@@ -51,7 +51,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         model = AlertChannel
         fields = [
             "customer", "name", "kind", "emails", "thresholds_from", "on_unpriced", "on_zero_cost", "on_raises",
-            "is_active",
+            "on_providers", "is_active",
         ]  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -99,7 +99,10 @@ class AlertChannelAdmin(VisibleAdmin):
     }
     fieldsets = [
         ("Where to", {"fields": ["customer", "name", "kind", "emails", "new_url", "is_active"]}),
-        ("What it is told", {"fields": ["thresholds_from", "on_unpriced", "on_zero_cost", "on_raises"]}),
+        (
+            "What it is told",
+            {"fields": ["thresholds_from", "on_unpriced", "on_zero_cost", "on_raises", "on_providers"]},
+        ),
     ]
 
     # --- who may ----------------------------------------------------------------------------------------------
@@ -162,6 +165,7 @@ class AlertChannelAdmin(VisibleAdmin):
             "missing prices" if row.on_unpriced else "",
             "zero cost" if row.on_zero_cost else "",
             "raises" if row.on_raises else "",
+            "providers" if row.on_providers and row.customer_id is None else "",
         ]
         return ", ".join(filter(None, told)) or "nothing"
 
@@ -281,7 +285,7 @@ class AlertAdmin(ReadOnlyAdmin):
     inlines = [DeliveryInline]
     readonly_fields = [
         "time", "what_happened", "customer_shown", "team_shown", "num_spent", "num_limit", "forecast",
-        "period_range", "resets", "budget_link",
+        "period_range", "resets", "budget_link", "since", "until",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -302,6 +306,8 @@ class AlertAdmin(ReadOnlyAdmin):
             ]
         elif obj is not None and obj.kind == Alert.Kind.RAISE:
             figures = ["budget_link", "contact"]
+        elif obj is not None and obj.kind == Alert.Kind.PROVIDER:
+            return [("What happened", {"fields": [*happened, "since", "until"]})]
         else:
             figures = ["model", "requests", "tokens", "num_spent", "contact"]
         return [("What happened", {"fields": happened}), ("Figures at that moment (USD)", {"fields": figures})]
@@ -356,6 +362,14 @@ class AlertAdmin(ReadOnlyAdmin):
     @display(description="Resets")
     def resets(self, row: Alert) -> str:
         return dict(compose(row).facts).get("Resets", money.DASH)
+
+    @display(description="Since (UTC)")
+    def since(self, row: Alert) -> SafeString | str:
+        return cells.minute(row.period_start)
+
+    @display(description="Until (UTC)")
+    def until(self, row: Alert) -> SafeString | str:
+        return cells.minute(row.period_end) if row.period_end else "it goes on, as far as is known"
 
     @display(description="Budget")
     def budget_link(self, row: Alert) -> SafeString | str:

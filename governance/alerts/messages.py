@@ -39,6 +39,8 @@ def compose(alert: Alert) -> Message:
             title, text, facts = _threshold(alert)
         case Alert.Kind.RAISE:
             title, text, facts = f"{alert.budget_name}: raise {_EVENTS[alert.event]}", alert.note, []
+        case Alert.Kind.PROVIDER:
+            title, text, facts = _provider(alert)
         case _:
             title, text, facts = _price_alarm(alert)
     if alert.budget_name:
@@ -73,6 +75,20 @@ def sentence(alert: Alert) -> str:
 
 
 _EVENTS = {"requested": "asked for", "approved": "in force", "declined": "declined", "ended": "ended"}
+_PROVIDERS = {
+    "rejected": (
+        "The credential {} is rejected",
+        "Its provider does not accept it: {}. Requests go to other credentials and providers where there are any. "
+        "Put it right there, or replace the secret.",
+    ),
+    "accepted": ("The credential {} is no trouble any more", "{}"),
+    "failing": (
+        "The provider {} keeps failing",
+        "It is {}. Requests go to other providers where there are any; one now and then asks it again.",
+    ),
+    "recovered": ("The provider {} is no trouble any more", "{}"),
+}
+"""(title, text) of what happens to a provider or credential, by event."""
 _AFTER = {
     "hard": "A request that might pass the limit is refused.",
     "stop": "At the limit new requests are refused.",
@@ -124,6 +140,14 @@ def _price_alarm(alert: Alert) -> tuple[str, str, list[tuple[str, str]]]:
     return title, text, [("Model", alert.model), ("Day", f"{alert.period_start:%Y-%m-%d} (UTC)")]
 
 
+def _provider(alert: Alert) -> tuple[str, str, list[tuple[str, str]]]:
+    title, text = _PROVIDERS[alert.event]
+    facts = [("Since", _local(alert, alert.period_start))]
+    if alert.period_end is not None:
+        facts.append(("Until", _local(alert, alert.period_end)))
+    return title.format(alert.target_name), text.format(alert.note), facts
+
+
 def _period(alert: Alert) -> str:
     if alert.period_start is None:
         return "lifetime"
@@ -159,7 +183,7 @@ def _payload(alert: Alert, title: str, text: str, link: str) -> dict[str, Any]:
     percent = None if spent is None or limit is None else whole_percent(spent=spent, limit=limit)
     values = {
         "id": alert.pk,
-        "type": _TYPES.get(Alert.Kind(alert.kind), f"raise.{alert.event}"),
+        "type": _type(alert),
         "created_at": _moment(alert.created_at),
         "title": title,
         "text": text,
@@ -190,6 +214,12 @@ def _payload(alert: Alert, title: str, text: str, link: str) -> dict[str, Any]:
         "amount_usd": _usd(alert.amount_nano_usd),
     }
     return {name: values[name] for name in _FIELDS}
+
+
+def _type(alert: Alert) -> str:
+    if alert.kind == Alert.Kind.PROVIDER:
+        return f"{'credential' if alert.event in {'rejected', 'accepted'} else 'provider'}.{alert.event}"
+    return _TYPES.get(Alert.Kind(alert.kind), f"raise.{alert.event}")
 
 
 def _moment(moment: datetime | None) -> str | None:

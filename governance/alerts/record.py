@@ -103,6 +103,8 @@ def wants(channel: AlertChannel, alert: Alert) -> bool:
             return bool(channel.on_unpriced)
         case Alert.Kind.ZERO_COST:
             return bool(channel.on_zero_cost)
+        case Alert.Kind.PROVIDER:
+            return bool(channel.on_providers)
     return bool(channel.on_raises)
 
 

@@ -100,3 +100,51 @@ NEEDS_IDENTIFIER: Mapping[str, str] = {
     "aws_profile": "the profile's name",
     "aws_role": "the role's ARN",
 }
+
+LIST_OPTIONS = frozenset({"unsupported_betas"})
+"""Options that are lists of texts; all others are one text."""
+
+
+def provider_problems(
+    *, kind: str, base_url: str, region: str, project: str, options: Mapping[str, object]
+) -> dict[str, str]:
+    """What a provider of this kind lacks or cannot have, by field, each in a sentence."""
+    known = KINDS.get(kind)
+    if known is None:
+        return {}
+    problems: dict[str, str] = {}
+    if known.needs_address and not base_url:
+        problems["base_url"] = f"{known.label} has no address of its own: give the one to call."
+    if known.needs_region and not region:
+        problems["region"] = f"{known.label} is called in a region: name it, for example {_REGIONS[kind]}."
+    if known.needs_project and not project:
+        problems["project"] = f"{known.label} is called in a project: give the project's id."
+    for name, value in options.items():
+        if name not in (known.options or {}):
+            takes = f"It takes {', '.join(known.options)}." if known.options else "It takes none."
+            problems["options"] = f"{name!r} is no setting of {known.label}. {takes}"
+        elif name in LIST_OPTIONS:
+            if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+                problems["options"] = f"{name} is a list of texts."
+        elif not isinstance(value, str):
+            problems["options"] = f"{name} is one text."
+    return problems
+
+
+def credential_problems(*, kind: str, method: str, identifier: str, named: str) -> dict[str, str]:
+    """What is wrong with how a credential of a provider of this kind proves who calls, by field, in sentences."""
+    known = KINDS.get(kind)
+    if known is None or not known.methods:
+        return {}
+    if method not in known.methods:
+        takes = ", ".join(METHODS[one] for one in known.methods)
+        return {"method": f"{known.label} does not take “{METHODS.get(method, method)}”. It takes: {takes}."}
+    problems: dict[str, str] = {}
+    if (what := NEEDS_IDENTIFIER.get(method)) and not identifier:
+        problems["identifier"] = f"Give {what}: “{METHODS[method]}” needs it."
+    if named and method not in NEEDS_SECRET:
+        problems["secret_env"] = f"“{METHODS[method]}” has no secret of its own: leave the variable empty."
+    return problems
+
+
+_REGIONS = {"bedrock": "eu-central-1", "vertex": "europe-west1 or global"}

@@ -9,7 +9,7 @@ from governance.models.ledger import LedgerEntry
 from governance.models.people import Membership
 from governance.models.price_rules import ModelAlias, PriceOverride
 from governance.models.prices import Price, PriceProposal
-from governance.models.providers import Provider, ProviderCredential
+from governance.models.providers import Provider, ProviderCredential, ProviderState
 from governance.models.raises import Raise
 from governance.models.reconciliation import (
     MonthLock,
@@ -51,6 +51,7 @@ __all__ = [
     "Provider",
     "ProviderAccess",
     "ProviderCredential",
+    "ProviderState",
     "Raise",
     "RateLimit",
     "ReconciliationDay",

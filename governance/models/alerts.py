@@ -58,6 +58,12 @@ class AlertChannel(models.Model):
     on_raises = models.BooleanField(
         "raises", default=True, help_text="A raise of a budget was asked for, decided, or has ended."
     )
+    on_providers = models.BooleanField(
+        "providers and credentials",
+        default=True,
+        help_text="A provider rejects a credential or keeps failing, or works again. Only for channels that hear of "
+        "every customer.",
+    )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -112,6 +118,7 @@ class Alert(models.Model):
         UNPRICED = "unpriced", "Model without a price"
         ZERO_COST = "zero_cost", "Tokens that cost nothing"
         RAISE = "raise", "Raise"
+        PROVIDER = "provider", "Provider or credential"
 
     id = models.CharField(max_length=26, primary_key=True, default=new_ulid, help_text="ULID.")
     key = models.CharField(max_length=300, unique=True)
@@ -142,7 +149,12 @@ class Alert(models.Model):
     model = models.CharField(max_length=200, blank=True)
     requests = models.BigIntegerField(null=True)
     tokens = models.BigIntegerField(null=True)
-    event = models.CharField(max_length=11, blank=True, help_text="Of a raise: requested, approved, declined, ended.")
+    event = models.CharField(
+        max_length=11,
+        blank=True,
+        help_text="Of a raise: requested, approved, declined, ended. Of a credential: rejected, accepted; of a "
+        "provider: failing, recovered.",
+    )
     amount_nano_usd = NanoUsdField("amount (USD)", null=True, help_text="Of a raise.")
     note = models.CharField(max_length=900, blank=True, help_text="Of a raise: who, how much, until when and why.")
 
@@ -162,6 +174,8 @@ class Alert(models.Model):
                 return f"{self.budget_name}: {self.threshold}%"
             case self.Kind.RAISE:
                 return f"{self.budget_name}: raise"
+            case self.Kind.PROVIDER:
+                return f"{self.target_name}: {self.event}"
         return f"{self.get_kind_display()}: {self.model}"
 
 

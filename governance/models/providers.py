@@ -1,15 +1,16 @@
-"""Where requests go: providers and the credentials they are called with."""
+"""Where requests go: providers, the credentials they are called with, and how the gateway finds them."""
 
 from __future__ import annotations
 
 import uuid
 
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
-from governance.domain.provider_kinds import KINDS, METHODS
+from governance.domain.provider_kinds import KINDS, METHODS, credential_problems, provider_problems
 from governance.encryption import EncryptedTextField
 from governance.validators import validate_base_url, validate_model_map, validate_region, validate_secret_env
 
@@ -72,6 +73,21 @@ class Provider(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        options = self.options if isinstance(self.options, dict) else None
+        problems = provider_problems(
+            kind=self.kind, base_url=self.base_url, region=self.region, project=self.project, options=options or {}
+        )
+        if options is None:
+            problems["options"] = "Give settings by name."
+        if self.pk and not problems and Provider.objects.filter(pk=self.pk).exclude(kind=self.kind).exists():
+            for credential in self.credentials.all():
+                if wrong := credential.problems(self.kind):
+                    first = next(iter(wrong.values()))
+                    problems["kind"] = f"Its credential {credential.name} does not fit: {first} Remove it first."
+        if problems:
+            raise ValidationError(problems)
+
 
 class ProviderCredential(models.Model):
     """A secret that opens a provider. Stored encrypted, or taken from the environment variable that it names."""
@@ -94,13 +110,22 @@ class ProviderCredential(models.Model):
     )
     weight = models.FloatField(default=1.0, help_text="Share of the requests among this provider's credentials.")
     requests_per_minute = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Most requests a minute from each gateway process; empty sets no limit."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most requests a minute from each gateway process; empty sets no limit.",
     )
     tokens_per_minute = models.PositiveBigIntegerField(
-        null=True, blank=True, help_text="Most tokens a minute from each gateway process; empty sets no limit."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most tokens a minute from each gateway process; empty sets no limit.",
     )
     concurrent = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Most requests at once from each gateway process; empty sets no limit."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Most requests at once from each gateway process; empty sets no limit.",
     )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -125,7 +150,48 @@ class ProviderCredential(models.Model):
         return f"{self.provider.name}/{self.name}"
 
     def clean(self) -> None:
+        problems: dict[str, object] = dict(self.problems(self.provider.kind))
         try:
             validate_secret_env(self.secret_env)
         except ValidationError as error:
-            raise ValidationError({"secret_env": error}) from None
+            problems["secret_env"] = error
+        if problems:
+            raise ValidationError(problems)
+
+    def problems(self, kind: str) -> dict[str, str]:
+        """Why it cannot open a provider of this kind, by field."""
+        return credential_problems(kind=kind, method=self.method, identifier=self.identifier, named=self.secret_env)
+
+
+class ProviderState(models.Model):
+    """How one gateway process finds a provider. Each process writes its own rows, every few seconds at most."""
+
+    class State(models.TextChoices):
+        UP = "up", "Up"
+        DEGRADED = "degraded", "Degraded"
+        DOWN = "down", "Down"
+
+    process = models.CharField(max_length=26, help_text="See GatewayProcess.")
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="states")
+    state = models.CharField(max_length=8, choices=State.choices)
+    why = models.CharField(max_length=500, blank=True)
+    since = models.DateTimeField()
+    breaker_open = models.BooleanField(default=False, help_text="Requests are kept from it after too many failures.")
+    requests = models.PositiveIntegerField(default=0, help_text="Of the last five minutes, as all figures.")
+    failures = models.PositiveIntegerField(default=0)
+    latency_ms = models.PositiveIntegerField(null=True, help_text="Median.")
+    ttft_ms = models.PositiveIntegerField(null=True, help_text="Median time to the first token.")
+    last_error = models.CharField(max_length=300, blank=True)
+    last_error_at = models.DateTimeField(null=True)
+    answered_at = models.DateTimeField(null=True, help_text="When it last answered a request of this process.")
+    credentials = models.JSONField(
+        default=list,
+        help_text="By credential: name, state, why, since, until, running, last_error, last_error_at, answered_at.",
+    )
+    written_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["process", "provider"], name="provider_state_once")]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name}: {self.state}"
