@@ -7,7 +7,7 @@ library's iteration budget, so that nested loops over lists end as an error and 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -18,7 +18,7 @@ from cel_expr_python.ext import ext_strings
 MAX_CHARACTERS: Final = 4_000
 """Of one condition: what a person can still read."""
 
-Values = Mapping[str, "str | int | bool | Sequence[str] | Mapping[str, str]"]
+Values = Mapping[str, "str | int | bool | list[str] | dict[str, str]"]
 
 
 class Kind(StrEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,7 +58,10 @@ LANGUAGE: Final = Language({variable.name: variable.kind for variable in VARIABL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """One request in the terms of `VARIABLES`. What no rule reads may be left at its default."""
+    """One request in the terms of `VARIABLES`. What no rule reads may be left at its default.
+
+    Lists and dictionaries of just these types: the library takes no other sequence or mapping.
+    """
 
     model: str = ""
     request_class: str = "main"
@@ -66,7 +69,7 @@ class Facts:
     complexity: int = 0
     turns: int = 0
     tool_count: int = 0
-    tool_names: Sequence[str] = ()
+    tool_names: list[str] = field(default_factory=list)
     images: int = 0
     thinking: str = ""
     thinking_budget: int = 0
@@ -84,8 +87,8 @@ class Facts:
     developer: str = ""
     key: str = ""
     session: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     score: Score | None = None
     """What `complexity` is made of, for the explanation."""
 
