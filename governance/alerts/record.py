@@ -103,6 +103,8 @@ def wants(channel: AlertChannel, alert: Alert) -> bool:
             return bool(channel.on_unpriced)
         case Alert.Kind.ZERO_COST:
             return bool(channel.on_zero_cost)
+        case Alert.Kind.ROUTING:
+            return bool(channel.on_routing)
     return bool(channel.on_raises)
 
 

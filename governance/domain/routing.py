@@ -110,6 +110,8 @@ class Decision:
                 for step in self.steps
             ],
         }
+        if failed := [step.rule_id for step in self.failures]:
+            told["failed"] = failed
         if self.score is not None:
             told["complexity"] = {
                 "score": self.score.value,

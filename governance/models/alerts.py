@@ -58,6 +58,9 @@ class AlertChannel(models.Model):
     on_raises = models.BooleanField(
         "raises", default=True, help_text="A raise of a budget was asked for, decided, or has ended."
     )
+    on_routing = models.BooleanField(
+        "routing rules that fail", default=True, help_text="A rule could not be worked out for a request."
+    )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -112,6 +115,7 @@ class Alert(models.Model):
         UNPRICED = "unpriced", "Model without a price"
         ZERO_COST = "zero_cost", "Tokens that cost nothing"
         RAISE = "raise", "Raise"
+        ROUTING = "routing", "Routing rule that fails"
 
     id = models.CharField(max_length=26, primary_key=True, default=new_ulid, help_text="ULID.")
     key = models.CharField(max_length=300, unique=True)
@@ -144,7 +148,9 @@ class Alert(models.Model):
     tokens = models.BigIntegerField(null=True)
     event = models.CharField(max_length=11, blank=True, help_text="Of a raise: requested, approved, declined, ended.")
     amount_nano_usd = NanoUsdField("amount (USD)", null=True, help_text="Of a raise.")
-    note = models.CharField(max_length=900, blank=True, help_text="Of a raise: who, how much, until when and why.")
+    note = models.CharField(
+        max_length=900, blank=True, help_text="Of a raise: who, how much, until when, why. Of a rule: why."
+    )
 
     objects = AlertQuerySet.as_manager()
 
@@ -162,6 +168,8 @@ class Alert(models.Model):
                 return f"{self.budget_name}: {self.threshold}%"
             case self.Kind.RAISE:
                 return f"{self.budget_name}: raise"
+            case self.Kind.ROUTING:
+                return f"{self.get_kind_display()}: {self.target_name}"
         return f"{self.get_kind_display()}: {self.model}"
 
 
