@@ -100,7 +100,7 @@ class Request(models.Model):
     request_bytes = models.PositiveBigIntegerField(default=0)
     routing = models.JSONField(
         default=dict,
-        help_text="{rule, looked, steps: [{rule, scope, told, failed}], complexity, targets, left_out}: what rules did.",
+        help_text="{rule, looked, steps: [{rule, scope, told, failed}], complexity, targets, left_out}: by rules.",
     )
     budget_decision = models.JSONField(
         default=list, help_text="[{budget, scope, settled, held, limit, outcome}] at admission."

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='request',
             name='routing',
-            field=models.JSONField(default=dict, help_text='{rule, looked, steps: [{rule, scope, told, failed}], complexity, targets, left_out}: what rules did.'),
+            field=models.JSONField(default=dict, help_text='{rule, looked, steps: [{rule, scope, told, failed}], complexity, targets, left_out}: by rules.'),
         ),
     ]
