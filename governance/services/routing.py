@@ -8,6 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from governance.domain.routing import SCOPES
 from governance.models import Customer, Provider, RoutingRule, RoutingSettings, Team, VirtualKey
 from governance.services.audit import Actor
 from governance.services.records import save_with_audit, subject
@@ -85,6 +86,21 @@ def stored(targets: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             row["weight"] = weight
         rows.append(row)
     return rows
+
+
+def in_order(rules: Iterable[RoutingRule]) -> list[RoutingRule]:
+    """Rules as they are looked at, those of a whole scope together: keys, teams, customers, everybody."""
+    return sorted(
+        rules,
+        key=lambda rule: (
+            SCOPES.index(rule.scope),
+            rule.customer.name.lower() if rule.customer else "",
+            rule.team.name.lower() if rule.team else "",
+            rule.virtual_key.name.lower() if rule.virtual_key else "",
+            rule.position,
+            rule.pk,
+        ),
+    )
 
 
 def named(targets: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> list[dict[str, Any]]:
