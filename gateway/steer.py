@@ -76,6 +76,8 @@ def _follow(exchange: Exchange, grant: Grant, model: str, decision: Decision) ->
     if not told:
         return
     record.routing = {**record.routing, **told}
+    if not decision.steps:
+        return
     if decision.rule:
         record.route_rule = decision.rule[:120]
     if decision.deny:

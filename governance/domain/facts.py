@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from governance.domain.cel import Kind, Language, Values
 from governance.domain.complexity import Score
@@ -20,7 +20,7 @@ class Variable:
     kind: Kind
     meaning: str
     logged: bool = True
-    """Whether a row of the request log tells it: a dry run can judge only such."""
+    """Whether every row of the request log tells it. Of the rest, a row tells what a rule read (`noted`), if anything."""
 
 
 VARIABLES: Final = (
@@ -53,6 +53,11 @@ VARIABLES: Final = (
     Variable("headers", Kind.PAIRS, 'By lower-case name: "x-a" in headers && headers["x-a"] == "b". No credentials.',
              False),
 )  # fmt: skip
+NOTED: Final = frozenset({
+    "prompt_tokens", "complexity", "turns", "tool_count", "images", "thinking", "thinking_budget", "effort",
+    "max_tokens", "budget_used_percent",
+})  # fmt: skip
+"""What the row keeps where a rule reads it: short, and nothing that somebody wrote."""
 LANGUAGE: Final = Language({variable.name: variable.kind for variable in VARIABLES})
 
 
@@ -91,6 +96,11 @@ class Facts:
     headers: dict[str, str] = field(default_factory=dict)
     score: Score | None = None
     """What `complexity` is made of, for the explanation."""
+
+
+def noted(facts: Facts, names: Iterable[str]) -> dict[str, Any]:
+    """Those of the named facts that the row keeps."""
+    return {name: getattr(facts, name) for name in sorted(NOTED.intersection(names))}
 
 
 def values_of(facts: Facts, names: Iterable[str]) -> Values:

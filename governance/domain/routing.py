@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from governance.domain.cel import Condition, ConditionFailed
 from governance.domain.complexity import Score
-from governance.domain.facts import LANGUAGE, Facts, values_of
+from governance.domain.facts import LANGUAGE, Facts, noted, values_of
 
 SCOPES: Final = ("virtual_key", "team", "customer", "global")
 """From the most specific on: the order in which they are looked at."""
@@ -92,24 +92,28 @@ class Decision:
     looked: int = 0
     """Rules that were asked, the deciding one with them."""
     score: Score | None = None
+    noted: Mapping[str, Any] = field(default_factory=dict)
+    """Facts that rules read and the row keeps."""
 
     @property
     def failures(self) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.failed)
 
     def explained(self) -> dict[str, Any]:
-        """The decision for the request row; empty where no rule matched or failed."""
-        if not self.steps:
+        """The decision for the request row; empty where no rule matched, failed, or read what the row keeps."""
+        if not self.steps and not self.noted:
             return {}
-        told: dict[str, Any] = {
-            "rule": self.rule,
-            "looked": self.looked,
-            "steps": [
+        told: dict[str, Any] = {"looked": self.looked}
+        if self.rule:
+            told["rule"] = self.rule
+        if self.steps:
+            told["steps"] = [
                 {"rule": step.rule, "id": step.rule_id, "scope": step.scope, "told": step.told}
                 | ({"failed": True} if step.failed else {})
                 for step in self.steps
-            ],
-        }
+            ]
+        if self.noted:
+            told["facts"] = dict(self.noted)
         if failed := [step.rule_id for step in self.failures]:
             told["failed"] = failed
         if self.score is not None:
@@ -174,9 +178,8 @@ def chain_of(rules: Iterable[Rule]) -> Chain:
 
 def decide(chain: Chain, facts: Facts) -> Decision:
     """What the chain makes of the facts; never raises."""
-    taken = _Taken()
+    taken = _Taken(facts.score if "complexity" in chain.names else None, noted(facts, chain.names))
     looked = 0
-    score = facts.score if "complexity" in chain.names else None
     bindings = LANGUAGE.bind(values_of(facts, chain.names))
     for group in chain.groups:
         if not group.open(bindings):
@@ -192,14 +195,16 @@ def decide(chain: Chain, facts: Facts) -> Decision:
                 continue
             taken.apply(rule)
             if rule.action.decides:
-                return taken.decision(looked, score, rule)
-    return taken.decision(looked, score, None)
+                return taken.decision(looked, rule)
+    return taken.decision(looked, None)
 
 
 @dataclass(slots=True)
 class _Taken:
     """What the rules that matched have set so far."""
 
+    score: Score | None
+    noted: Mapping[str, Any]
     steps: list[Step] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
     max_tokens: int | None = None
@@ -218,7 +223,7 @@ class _Taken:
         self.hedge_ms = self.hedge_ms if self.hedge_ms is not None else action.hedge_ms
         self.steps.append(Step(rule.id, rule.name, rule.scope, False, describe(action)))
 
-    def decision(self, looked: int, score: Score | None, rule: Rule | None) -> Decision:
+    def decision(self, looked: int, rule: Rule | None) -> Decision:
         return Decision(
             rule=rule.name if rule else "",
             rule_id=rule.id if rule else None,
@@ -231,7 +236,8 @@ class _Taken:
             hedge_ms=self.hedge_ms,
             steps=tuple(self.steps),
             looked=looked,
-            score=score,
+            score=self.score,
+            noted=self.noted,
         )
 
 

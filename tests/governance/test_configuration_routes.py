@@ -27,7 +27,7 @@ routes:
     on_rate_limit: relay
   - {name: caps, customer: Acme, condition: "true", max_tokens: 8000, hedge_ms: 900, set_headers: {x-lane: b}}
   - {name: no opus at night, customer: Acme, team: Core, condition: hour < 6, deny: Sleep., active: false}
-  - {name: of the key, customer: Acme, team: Core, key: ada, condition: turns > 9, max_tokens: 1, description: Why.}
+  - {name: of the key, customer: Acme, team: Core, key: ada, condition: turns > 9, max_tokens: 100, description: Why.}
 complexity_weights: {prompt: 40, tools: 2.5}
 """
 ENVIRON = {"KEY": "sk-ant-x"}
@@ -36,11 +36,11 @@ ENVIRON = {"KEY": "sk-ant-x"}
 def test_there_and_back() -> None:
     outcome = apply(parse(EXAMPLE), environ=ENVIRON)
     assert [line for line in outcome.lines if line.startswith("+ route")] == [
-        '+ route subagents to haiku: condition request_class in ["subagent", "auxiliary"], targets [claude-haiku-5-5 × 3, '
-        "claude-haiku-4-5 at sim × 0.5], fallbacks [the same model at anthropic], on_rate_limit relay",
+        '+ route subagents to haiku: condition request_class in ["subagent", "auxiliary"], targets [claude-haiku-5-5 '
+        "× 3, claude-haiku-4-5 at sim × 0.5], fallbacks [the same model at anthropic], on_rate_limit relay",
         "+ route caps: condition true, set_headers {x-lane: b}, max_tokens 8000, hedge_ms 900",
         "+ route no opus at night: condition hour < 6, deny Sleep.",
-        "+ route of the key: description Why., condition turns > 9, max_tokens 1",
+        "+ route of the key: description Why., condition turns > 9, max_tokens 100",
     ]  # fmt: skip
     rules = {rule.name: rule for rule in RoutingRule.objects.all()}
     assert [rules[name].position for name in ("subagents to haiku", "caps", "no opus at night", "of the key")] == [

@@ -26,8 +26,8 @@ def test_every_resource_is_in_the_schema(schema: dict[str, Any]) -> None:
     assert resources == {
         "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "routes",
         "prices", "price-proposals", "price-overrides", "model-aliases", "repricings", "raises", "exports", "audit",
-        "requests", "alert-channels", "alerts", "alert-deliveries", "processes", "reconciliation-days", "reconciliation-exceptions",
-        "report-imports", "month-locks",
+        "requests", "alert-channels", "alerts", "alert-deliveries", "processes", "reconciliation-days",
+        "reconciliation-exceptions", "report-imports", "month-locks",
     }  # fmt: skip
 
 

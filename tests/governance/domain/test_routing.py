@@ -30,8 +30,8 @@ def test_the_first_rule_with_targets_decides() -> None:
     decision = decide(chain, Facts(request_class="subagent"))
     assert (decision.rule, decision.rule_id, decision.targets, decision.looked) == ("rule 2", 2, HAIKU.targets, 2)
     assert decision.explained() == {
-        "rule": "rule 2",
         "looked": 2,
+        "rule": "rule 2",
         "steps": [{"rule": "rule 2", "id": 2, "scope": "global", "told": "to claude-haiku-5-5"}],
     }
 
@@ -87,6 +87,11 @@ def test_the_score_is_explained_where_a_rule_reads_it() -> None:
     assert read["complexity"]["score"] == made.value
     assert {"told": "prompt 150k tokens", "points": 28} in read["complexity"]["parts"]
     assert "complexity" not in decide(chain_of([rule(1, "true", HAIKU)]), facts).explained()
+
+
+def test_the_row_keeps_short_facts_that_rules_read_though_none_matches() -> None:
+    chain = chain_of([rule(1, 'turns > 5 && "x" in headers && team == "a"', HAIKU)])
+    assert decide(chain, Facts(turns=3, headers={"x": "secret"})).explained() == {"looked": 1, "facts": {"turns": 3}}
 
 
 def test_an_action_in_words() -> None:
