@@ -33,13 +33,19 @@ def may_use(exchange: Exchange, grant: Grant, access: Access, model: str) -> boo
 
 def _planned(exchange: Exchange, grant: Grant) -> Iterator[Candidate]:
     """What of a rule's plan the key may use: a rule chooses among what is allowed, and allows nothing."""
-    accesses = accesses_of(grant, exchange.snapshot)
+    accesses, providers = accesses_of(grant, exchange.snapshot), exchange.snapshot.providers
     for planned in exchange.plan:
-        for access in accesses:
-            wanted = planned.provider_id in (None, access.provider_id)
-            if wanted and may_use(exchange, grant, access, planned.model):
-                weight = planned.weight * (access.weight if planned.provider_id is None else 1.0)
-                yield Candidate(access, planned.model, planned.tier, weight)
+        fitting = [
+            access
+            for access in accesses
+            if planned.provider_id in (None, access.provider_id) and may_use(exchange, grant, access, planned.model)
+        ]
+        # The first of those that serve a model stand beside the rule's other targets, the rest behind them.
+        first = min((providers[access.provider_id].rank for access in fitting), default=0)
+        for access in fitting:
+            rank = providers[access.provider_id].rank - first
+            weight = planned.weight * (access.weight if planned.provider_id is None else 1.0)
+            yield Candidate(access, planned.model, planned.tier, rank, weight)
 
 
 def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Candidate, ...]:
@@ -52,7 +58,10 @@ def _candidates(exchange: Exchange, grant: Grant, model: str) -> tuple[Candidate
         raise errors.no_provider(model, grant)
     if grant.refuse_unpriced and not any(_priced(exchange, access, model) for access in candidates):
         raise errors.model_unpriced(model)
-    return tuple(Candidate(access, model, weight=access.weight) for access in candidates)
+    providers = exchange.snapshot.providers
+    return tuple(
+        Candidate(access, model, rank=providers[access.provider_id].rank, weight=access.weight) for access in candidates
+    )
 
 
 def check_address(exchange: Exchange, grant: Grant) -> None:

@@ -140,6 +140,10 @@ def model_not_allowed(model: str, allowed: list[str], grant: Grant) -> Refused:
     )
 
 
+def denied_by_rule(rule: str, sentence: str) -> Refused:
+    return Refused(Answer(400, "invalid_request_error", f"{sentence} (Routing rule {rule!r}.)", repeats=True))
+
+
 def no_provider(model: str, grant: Grant) -> Refused:
     return Refused(
         Answer(

@@ -52,6 +52,8 @@ class Candidate(msgspec.Struct, frozen=True):
     access: Access
     model: str
     tier: int = 0
+    rank: int = 0
+    """Inside a tier: the provider's, where nobody chose the provider."""
     weight: float = 1.0
 
 

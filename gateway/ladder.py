@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -31,17 +31,16 @@ async def descend(exchange: Exchange, grant: Grant, model: str) -> str:
     allowances = grant.allowances + project.allowances if project and project.allowances else grant.allowances
     if not any(allowance.ladder for allowance in allowances):
         return model
-    await _hear(exchange, allowances)
+    await hear(exchange, [allowance for allowance in allowances if allowance.ladder])
     model = _downgrade(exchange, grant, model, allowances)
     await _throttle(exchange, model, allowances)
     return model
 
 
-async def _hear(exchange: Exchange, allowances: tuple[Allowance, ...]) -> None:
+async def hear(exchange: Exchange, allowances: Iterable[Allowance]) -> None:
     """Ask how the budgets stand where this process does not know yet: the first request after a pause."""
     gateway = exchange.gateway
-    steps = [allowance for allowance in allowances if allowance.ladder]
-    unheard = gateway.book.unheard(steps, exchange.record.started_at)
+    unheard = gateway.book.unheard(allowances, exchange.record.started_at)
     if unheard is not None:
         # With the database away nobody knows: the request goes on as it came.
         with contextlib.suppress(Away):

@@ -78,12 +78,11 @@ def _ordered(exchange: Exchange, seed: str) -> Sequence[Candidate]:
     """By tier and rank, then by weight; the same session always gets the same order: its prompt cache is kept."""
     if len(exchange.candidates) == 1:
         return exchange.candidates
-    providers = exchange.snapshot.providers
     return sorted(
         exchange.candidates,
         key=lambda candidate: (
             candidate.tier,
-            providers[candidate.access.provider_id].rank if not exchange.plan else 0,
+            candidate.rank,
             -_score(seed, f"{candidate.access.provider_id}|{candidate.model}", candidate.weight),
         ),
     )

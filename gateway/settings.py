@@ -213,6 +213,8 @@ SPECTACULAR_SETTINGS = {
         "RaiseStatus": "governance.models.Raise.Status",
         "ProposalStatus": "governance.models.PriceProposal.Status",
         "RequestStatus": "observability.models.Request.Status",
+        "LimitScope": "governance.models.ScopedLimit.Scope",
+        "RouteScope": "governance.models.RoutingRule.Scope",
         "PerTime": "governance.models.RateLimit.Per",
     },
 }

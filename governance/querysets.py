@@ -115,6 +115,20 @@ class InstallationQuerySet(models.QuerySet[Any]):
         return self if sees_every_customer(user) else self.none()
 
 
+class RoutingRuleQuerySet(VisibleQuerySet):
+    """A rule for everybody is seen by whoever may see rules at all: it decides about their requests, too."""
+
+    def visible_to(self, user: Any) -> Self:
+        restriction = scope_filter(user, customer="customer_id", team="team_id")
+        if restriction is None or not user.is_authenticated or not user.is_active:
+            return self if restriction is None else self.filter(restriction)
+        return self.filter(restriction | Q(scope="global") | self._of_the_customer(user))
+
+    def _of_the_customer(self, user: Any) -> Q:
+        """What holds for a whole customer holds for each of its teams."""
+        return Q(scope="customer", customer_id__in=list(user.memberships.values_list("customer_id", flat=True)))
+
+
 class CustomerOrInstallationQuerySet(models.QuerySet[Any]):
     """Rows of one customer as a whole, or, where they name none, of every customer."""
 

@@ -41,6 +41,8 @@ _KEYS = {"governance.issue_virtualkey", "governance.revoke_virtualkey"}
 ROLES: dict[str, set[str]] = {
     "Platform admin": _READ_USAGE
     | _can(_EVERYTHING, [*_TENANTS, *_LIMITS, "provider", "providercredential", "provideraccess", "membership"])
+    | _can(_EVERYTHING, ["routingrule"])
+    | _can(["view", "change"], ["routingsettings"])
     | _can(["view", "add", "change"], ["virtualkey", "price", "priceproposal"])
     | _can(["view"], ["auditentry", "ledgerentry"])
     | _can(["view", "release"], ["gatewayprocess"])
@@ -58,7 +60,7 @@ ROLES: dict[str, set[str]] = {
     "Finance": _READ_USAGE
     | _can(["add", "change", "delete"], ["budget"])
     | _can(["view", "add", "change"], ["price"])
-    | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider", "gatewayprocess"])
+    | _can(["view"], ["priceproposal", "ledgerentry", "auditentry", "provider", "gatewayprocess", "routingrule"])
     | _can(["view", "add"], ["logexport"], "observability")
     | _ALERTS
     | _RAISES
@@ -72,6 +74,7 @@ ROLES: dict[str, set[str]] = {
     | _RAISES,
     "Developer": set(),
     "Auditor": _can(["view"], [*_TENANTS, *_LIMITS, "virtualkey", "provider", "provideraccess", "membership"])
+    | _can(["view"], ["routingrule", "routingsettings"])
     | _can(["view"], ["gatewayprocess"])
     | _can(["view"], [*_PRICING, "priceproposal", "ledgerentry", "auditentry", "raise"])
     | _can(["view"], ["alert", "alertchannel", "alertdelivery"])

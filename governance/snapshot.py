@@ -23,7 +23,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 
-from governance import grants, ledger, raises
+from governance import grants, ledger, raises, rules
 from governance.catalog import price_book
 from governance.domain.access import ProjectRef, SecretGrant, matches
 from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
@@ -46,6 +46,7 @@ from governance.models import (
     VirtualKey,
 )
 from governance.raises import Term
+from governance.rules import Rules
 from governance.validators import validate_secret_env
 
 _L = TypeVar("_L", Budget, RateLimit)
@@ -106,6 +107,9 @@ class Snapshot:
     allowances: Mapping[str, Allowance]
     by_target: Mapping[tuple[str, int], Sequence[Allowance]] = field(default_factory=dict, repr=False)
     """The same by scope and id of what they limit."""
+    rules: Rules = field(default_factory=Rules, repr=False)
+    zones: Mapping[int, str] = field(default_factory=dict, repr=False)
+    """The time zone of each customer."""
     keys_version: int = 0
     """Every change of single keys up to this one is in it."""
     _memory: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -213,6 +217,8 @@ def load(now: datetime, breathe: Callable[[], None] = _at_once) -> Snapshot:
             prices=price_book(),
             allowances={allowance.key: allowance for group in by_target.values() for allowance in group},
             by_target=dict(by_target),
+            rules=rules.read(breathe),
+            zones={customer.pk: customer.timezone for customer in customers.values()},
             keys_version=version,
         )
 

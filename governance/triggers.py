@@ -41,6 +41,8 @@ from governance.models import (
     ProviderCredential,
     Raise,
     RateLimit,
+    RoutingRule,
+    RoutingSettings,
     Team,
     VirtualKey,
 )
@@ -59,6 +61,8 @@ CONFIGURATION: tuple[type[models.Model], ...] = (
     ProviderAccess,
     Budget,
     RateLimit,
+    RoutingRule,
+    RoutingSettings,
     Raise,
     Price,
     PriceOverride,

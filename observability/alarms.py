@@ -1,17 +1,20 @@
-"""Find, in the hours of the request log that changed, models without a price, tokens that cost nothing, and refusals.
+"""Find, in the hours of the request log that changed, what somebody should be told.
+
+Models without a price, tokens that cost nothing, refusals by budgets, and routing rules that fail.
 
 The roll-up calls it for each hour before it takes the hour's mark away: no row, however late it is written, is missed.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db.models import Count, F, Max, Q, Sum
 from django.utils import timezone
 
-from governance.alerts.alarms import Charges, raise_alarms
+from governance.alerts.alarms import Charges, RuleFailures, raise_alarms, tell_rule_failures
 from governance.alerts.evaluate import tell_refusals
 from governance.models import Alert
 from observability.models import Request
@@ -41,8 +44,36 @@ def watch(hour: datetime) -> list[Alert]:
     ]
     now = timezone.now()
     told = raise_alarms(found, now) if found else []
-    refused = _refused(hour)
-    return [*told, *tell_refusals(refused, now)] if refused else told
+    if refused := _refused(hour):
+        told += tell_refusals(refused, now)
+    if failures := _failing_rules(hour):
+        told += tell_rule_failures(failures, now)
+    return told
+
+
+_MOST_FAILURES = 2_000
+"""Rows with a failing rule that are opened for one hour: the newest say enough."""
+
+
+def _failing_rules(hour: datetime) -> list[RuleFailures]:
+    rows = Request.objects.filter(
+        started_at__gte=hour,
+        started_at__lt=hour + timedelta(hours=1),
+        customer_id__isnull=False,
+        routing__has_key="failed",
+    ).order_by("-started_at", "-id")
+    counted: Counter[tuple[str, int]] = Counter()
+    reasons: dict[tuple[str, int], str] = {}
+    for customer_id, routing in rows.values_list("customer_id", "routing")[:_MOST_FAILURES]:
+        for step in routing.get("steps", ()):
+            if step.get("failed"):
+                which = (step["rule"], customer_id)
+                counted[which] += 1
+                reasons.setdefault(which, step["told"])
+    return [
+        RuleFailures(rule, customer_id, hour.date(), number, reasons[rule, customer_id])
+        for (rule, customer_id), number in counted.items()
+    ]
 
 
 def _refused(hour: datetime) -> dict[int, datetime]:

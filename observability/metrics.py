@@ -42,6 +42,9 @@ CACHE_RATIO = Gauge(
     multiprocess_mode="mostrecent",
 )
 FAILOVERS = Counter("comptroller_failovers", "Requests that went on to another target.", ["from", "to", "reason"])
+RULE_ERRORS = Counter(
+    "comptroller_routing_rule_errors", "Routing rules that could not be worked out for a request.", ["rule"]
+)
 UNPRICED = Counter("comptroller_unpriced_requests", "Requests charged at the dearest rate for want of a price.")
 ACTIVE_STREAMS = Gauge("comptroller_active_streams", "Answers being relayed now.", multiprocess_mode="livesum")
 LOOP_TASKS = Gauge(
@@ -156,6 +159,11 @@ def refused_without_row(record: RequestRecord) -> None:
     """Count a refusal that is left out of the log: the counters know every one."""
     REQUESTS.labels("", "", f"{record.customer}/{record.team}" if record.team else "", "refused").inc()
     REFUSALS.labels(_error_type(record)).inc()
+
+
+def rule_failed(rule: str) -> None:
+    """Rules come from the configuration: their names are bounded."""
+    RULE_ERRORS.labels(rule).inc()
 
 
 def credential_rejected(provider: str) -> None:

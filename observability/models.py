@@ -98,6 +98,10 @@ class Request(models.Model):
     lines_removed = models.PositiveIntegerField(default=0)
     provider_request_id = models.CharField(max_length=128, blank=True)
     request_bytes = models.PositiveBigIntegerField(default=0)
+    routing = models.JSONField(
+        default=dict,
+        help_text="{rule, looked, steps: [{rule, scope, told, failed}], complexity, targets, left_out}: by rules.",
+    )
     budget_decision = models.JSONField(
         default=list, help_text="[{budget, scope, settled, held, limit, outcome}] at admission."
     )

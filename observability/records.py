@@ -77,4 +77,5 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     lines_removed: int = 0
     provider_request_id: str = ""
     request_bytes: int = 0
+    routing: dict[str, Any] = field(default_factory=dict)
     budget_decision: list[dict[str, Any]] = field(default_factory=list)

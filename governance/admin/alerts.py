@@ -51,7 +51,7 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]
         model = AlertChannel
         fields = [
             "customer", "name", "kind", "emails", "thresholds_from", "on_unpriced", "on_zero_cost", "on_raises",
-            "on_providers", "is_active",
+            "on_providers", "on_routing", "is_active",
         ]  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -101,7 +101,7 @@ class AlertChannelAdmin(VisibleAdmin):
         ("Where to", {"fields": ["customer", "name", "kind", "emails", "new_url", "is_active"]}),
         (
             "What it is told",
-            {"fields": ["thresholds_from", "on_unpriced", "on_zero_cost", "on_raises", "on_providers"]},
+            {"fields": ["thresholds_from", "on_unpriced", "on_zero_cost", "on_raises", "on_providers", "on_routing"]},
         ),
     ]
 
@@ -164,6 +164,7 @@ class AlertChannelAdmin(VisibleAdmin):
             f"budgets from {row.thresholds_from}%" if row.thresholds_from is not None else "",
             "missing prices" if row.on_unpriced else "",
             "zero cost" if row.on_zero_cost else "",
+            "failing rules" if row.on_routing else "",
             "raises" if row.on_raises else "",
             "providers" if row.on_providers and row.customer_id is None else "",
         ]

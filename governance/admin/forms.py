@@ -73,6 +73,11 @@ LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
     "allowed_ips": (LinesField, "One IP address or network a line, for example 10.0.0.0/8; empty allows every one."),
     "directories": (LinesField, "One pattern a line, for example */billing/*; the project's own name always counts."),
     "alerts": (PercentagesField, "Percentages of the limit at which to tell, for example 50, 80, 95, 100."),
+    "model_aliases": (
+        PairsField,
+        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits what is asked for counts; those of a "
+        "key go before its team's. The answer says in a header what was asked for.",
+    ),
     "downgrade": (
         PairsField,
         "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits counts; a key that may not use the "

@@ -143,7 +143,10 @@ class KeyAdmin(VisibleAdmin):
     add_fieldsets = [(None, {"fields": ["team", "name", "developer", "project", "lifetime"]})]
     fieldsets = [
         ("Whose it is", {"fields": ["team", "name", "developer", "project"]}),
-        ("What it may do", {"fields": ["model_patterns", "allowed_ips", "content_policy", "expires_at"]}),
+        (
+            "What it may do",
+            {"fields": ["model_patterns", "model_aliases", "allowed_ips", "content_policy", "expires_at"]},
+        ),
     ]
     created_action = "virtual_key.issued"
 

@@ -179,7 +179,7 @@ class TeamAdmin(TenantAdmin):
     list_select_related = ["customer"]
     search_fields = ["name", "cost_center", "customer__name"]
     autocomplete_fields = ["customer"]
-    fields = ["customer", "name", "cost_center", "is_active"]
+    fields = ["customer", "name", "cost_center", "model_aliases", "is_active"]
 
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         counts: dict[int, int] = defaultdict(int)

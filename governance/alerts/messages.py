@@ -18,6 +18,7 @@ _TYPES = {
     Alert.Kind.THRESHOLD: "budget.threshold",
     Alert.Kind.UNPRICED: "price.missing",
     Alert.Kind.ZERO_COST: "price.zero",
+    Alert.Kind.ROUTING: "routing.failed",
 }
 
 
@@ -41,6 +42,8 @@ def compose(alert: Alert) -> Message:
             title, text, facts = f"{alert.budget_name}: raise {_EVENTS[alert.event]}", alert.note, []
         case Alert.Kind.PROVIDER:
             title, text, facts = _provider(alert)
+        case Alert.Kind.ROUTING:
+            title, text, facts = _routing(alert)
         case _:
             title, text, facts = _price_alarm(alert)
     if alert.budget_name:
@@ -146,6 +149,16 @@ def _provider(alert: Alert) -> tuple[str, str, list[tuple[str, str]]]:
     if alert.period_end is not None:
         facts.append(("Until", _local(alert, alert.period_end)))
     return title.format(alert.target_name), text.format(alert.note), facts
+
+
+def _routing(alert: Alert) -> tuple[str, str, list[tuple[str, str]]]:
+    requests = alert.requests or 0
+    title = f"Routing rule {alert.target_name} fails"
+    text = (
+        f"For {requests:,} request{'' if requests == 1 else 's'} it could not be worked out, so it was passed over: "
+        f"{alert.note}. Correct its condition."
+    )
+    return title, text, [("Rule", alert.target_name), ("Day", f"{alert.period_start:%Y-%m-%d} (UTC)")]
 
 
 def _period(alert: Alert) -> str:

@@ -105,6 +105,8 @@ def wants(channel: AlertChannel, alert: Alert) -> bool:
             return bool(channel.on_zero_cost)
         case Alert.Kind.PROVIDER:
             return bool(channel.on_providers)
+        case Alert.Kind.ROUTING:
+            return bool(channel.on_routing)
     return bool(channel.on_raises)
 
 

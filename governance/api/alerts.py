@@ -36,7 +36,7 @@ class ChannelSerializer(RowSerializer):
         model = AlertChannel
         fields = (
             "id", "name", "customer", "customer_id", "kind", "emails", "url", "host", "thresholds_from", "on_unpriced",
-            "on_zero_cost", "on_raises", "on_providers", "is_active", "created_at",
+            "on_zero_cost", "on_raises", "on_providers", "on_routing", "is_active", "created_at",
         )  # fmt: skip
         read_only_fields = ("host",)
 

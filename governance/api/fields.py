@@ -42,6 +42,16 @@ class MomentField(serializers.DateTimeField):
         super().__init__(default_timezone=UTC, **kwargs)
 
 
+class AliasesField(serializers.DictField):
+    """Pairs of (pattern, model) in their order: the model takes the place of what fits the pattern."""
+
+    child = serializers.CharField(max_length=200)
+
+    def __init__(self, **kwargs: Any) -> None:
+        told = 'Another model takes the place of what is asked for: {"claude-opus-*": "claude-sonnet-5-5"}.'
+        super().__init__(**{"help_text": told, **kwargs})
+
+
 @extend_schema_field({"type": "string", "example": "Core", "description": "A name, a path of names, or an id."})
 class NamedField(serializers.Field[Any, Any, str, Any]):
     """A reference, shown as the name; taken as a name, a path of names or an id of a row that the user sees.

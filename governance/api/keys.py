@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from governance.api.errors import Conflict
-from governance.api.fields import MomentField, NamedField
+from governance.api.fields import AliasesField, MomentField, NamedField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, range_filters, text_filters
 from governance.api.permissions import demand, demand_reach
 from governance.api.references import public_id_of
@@ -73,6 +73,7 @@ class KeySerializer(RowSerializer):
         source="model_patterns", required=False,
         help_text='Model ids or patterns such as ["claude-opus-*"]; [] allows every model.',
     )  # fmt: skip
+    model_aliases = AliasesField(required=False)
     providers = AccessSerializer(
         source="accesses", many=True, required=False,
         help_text="Providers it may use; [] allows every active one. PATCH replaces the list.",
@@ -86,8 +87,8 @@ class KeySerializer(RowSerializer):
         model = VirtualKey
         fields: tuple[str, ...] = (
             "id", "name", "customer", "team", "team_id", "developer", "developer_id", "project", "project_id",
-            "models", "providers", "allowed_ips", "content_policy", "expires_at", "is_active", "revoked_at",
-            "revoked_reason", "secrets", "last_used_at", "last_client", "created_at",
+            "models", "model_aliases", "providers", "allowed_ips", "content_policy", "expires_at", "is_active",
+            "revoked_at", "revoked_reason", "secrets", "last_used_at", "last_client", "created_at",
         )  # fmt: skip
         read_only_fields = ("revoked_at", "revoked_reason")
 

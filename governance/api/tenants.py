@@ -7,7 +7,7 @@ from typing import Any
 import django_filters
 from rest_framework import serializers
 
-from governance.api.fields import NamedField, UsdField
+from governance.api.fields import AliasesField, NamedField, UsdField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, text_filters
 from governance.api.serializers import RowSerializer
 from governance.api.views import WriteResource
@@ -37,12 +37,18 @@ class TeamSerializer(RowSerializer):
     customer = NamedField(Customer)
     customer_id = serializers.IntegerField(read_only=True)
 
+    model_aliases = AliasesField(required=False)
+
     class Meta:
         model = Team
-        fields = ("id", "name", "customer", "customer_id", "cost_center", "is_active", "created_at")
+        fields: tuple[str, ...] = (
+            "id", "name", "customer", "customer_id", "cost_center", "model_aliases", "is_active", "created_at",
+        )  # fmt: skip
 
 
-class _WithTeam(TeamSerializer):
+class _WithTeam(RowSerializer):
+    customer = NamedField(Customer)
+    customer_id = serializers.IntegerField(read_only=True)
     team = NamedField(Team, required=False, allow_null=True)
     team_id = serializers.IntegerField(read_only=True, allow_null=True)
 

@@ -14,6 +14,7 @@ from governance.api.prices import Prices, Proposals
 from governance.api.processes import Processes
 from governance.api.providers import Credentials, Providers
 from governance.api.raises import Raises
+from governance.api.routes import Routes
 from governance.api.tenants import Customers, Developers, Projects, Teams
 
 router = SimpleRouter()
@@ -25,6 +26,7 @@ router.register("keys", Keys, basename="key")
 router.register("budgets", Budgets, basename="budget")
 router.register("rate-limits", RateLimits, basename="rate-limit")
 router.register("providers", Providers, basename="provider")
+router.register("routes", Routes, basename="route")
 router.register("prices", Prices, basename="price")
 router.register("price-proposals", Proposals, basename="price-proposal")
 router.register("price-overrides", Overrides, basename="price-override")

@@ -10,6 +10,7 @@ from django.db import transaction
 from governance.configuration import schema
 from governance.configuration.providers import put_provider
 from governance.configuration.report import Outcome
+from governance.configuration.routes import put_routes
 from governance.configuration.tenants import put_customers
 from governance.configuration.writer import Writer
 
@@ -26,6 +27,7 @@ def apply(document: schema.Document, *, dry_run: bool = False, environ: Mapping[
         for index, provider in enumerate(document.providers):
             put_provider(writer, provider, f"providers[{index}]")
         put_customers(writer, document)
+        put_routes(writer, document)
         if dry_run:
             transaction.set_rollback(True)
     return writer.outcome

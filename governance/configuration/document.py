@@ -55,11 +55,6 @@ def parse(text: str) -> Document:
         raise ConfigurationError([f"The file is not YAML: {error}"]) from None
     problems: list[str] = []
     document = _decode(Document, {} if data is None else data, "", problems)
-    if isinstance(data, dict) and data.get("routes"):
-        problems = [
-            *(line for line in problems if not line.startswith("routes")),
-            "routes: routing rules are not there yet. Leave the list empty.",
-        ]
     if problems:
         raise ConfigurationError(problems)
     assert isinstance(document, Document)  # noqa: S101  (no problems: it was decoded)

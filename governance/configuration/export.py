@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +11,21 @@ from django.db import models
 
 from governance.configuration.limits import WEEK_STARTS
 from governance.domain.money import nano_to_usd
-from governance.models import Budget, Customer, Developer, Project, Provider, RateLimit, Team, VirtualKey
+from governance.models import (
+    Budget,
+    Customer,
+    Developer,
+    Project,
+    Provider,
+    RateLimit,
+    RoutingRule,
+    RoutingSettings,
+    Team,
+    VirtualKey,
+)
 from governance.services.budgets import Target
 from governance.services.records import subject
+from governance.services.routing import in_order, named, provider_names
 
 _HEADER = """\
 # Comptroller's configuration; `manage.py apply` takes it back.
@@ -44,11 +56,13 @@ _Dumper.add_representer(Decimal, _amount)
 
 def export() -> str:
     """The whole configuration as YAML."""
+    names = provider_names()
     document = {
         "providers": [_provider(provider) for provider in Provider.objects.prefetch_related("credentials")],
         "customers": [_customer(customer) for customer in Customer.objects.all()],
         "projects": [_project(project) for project in Project.objects.select_related("customer", "team")],
-        "routes": [],
+        "routes": [_route(row, names) for row in in_order(RoutingRule.objects.select_related(*_ROUTE_TARGETS))],
+        **_filled(complexity_weights=_weights()),
     }
     body = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     return _HEADER + body
@@ -87,7 +101,7 @@ def _team(row: Team) -> dict[str, Any]:
     keys = row.keys.filter(revoked_at__isnull=True).select_related("developer", "project")
     return {
         "name": row.name,
-        **_unless_default(row, "cost_center", active="is_active"),
+        **_unless_default(row, "cost_center", "model_aliases", active="is_active"),
         **_limits(row),
         "keys": [_key(key) for key in keys],
     }
@@ -120,7 +134,7 @@ def _key(row: VirtualKey) -> dict[str, Any]:
             project=row.project.name if row.project else "",
             expires_at=row.expires_at.isoformat() if row.expires_at else "",
         ),
-        **_unless_default(row, "allowed_ips", "content_policy", models="model_patterns"),
+        **_unless_default(row, "model_aliases", "allowed_ips", "content_policy", models="model_patterns"),
         **_limits(row),
         **_filled(
             providers=[
@@ -133,6 +147,30 @@ def _key(row: VirtualKey) -> dict[str, Any]:
             ]
         ),
     }
+
+
+_ROUTE_TARGETS = ("customer", "team__customer", "virtual_key__team__customer")
+
+
+def _route(row: RoutingRule, names: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        **_filled(
+            customer=row.customer.name if row.customer else "",
+            team=row.team.name if row.team else "",
+            key=row.virtual_key.name if row.virtual_key else "",
+        ),
+        "position": row.position,
+        **_filled(description=row.description),
+        "condition": row.condition,
+        **_filled(targets=named(row.targets, names), fallbacks=named(row.fallbacks, names)),
+        **_unless_default(row, "deny", "set_headers", "max_tokens", "on_rate_limit", "hedge_ms", active="is_active"),
+    }
+
+
+def _weights() -> dict[str, Any]:
+    settings = RoutingSettings.objects.first()
+    return dict(settings.complexity_weights) if settings else {}
 
 
 def _limits(target: Target) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _created(changes: Mapping[str, list[Any]]) -> str:
         f"{_name(name)} {_show(name, new)}"
         for name, (_, new) in changes.items()
         if name not in {"name", "scope", "customer", "team", "project", "developer", "virtual_key"}
-        and name not in {"provider_access", "provider", "email", "created_at", "created_by"}
+        and name not in {"provider_access", "provider", "email", "created_at", "created_by", "position"}
         and new not in (None, "", [], {}, 0, True)
     ]
     return f": {', '.join(told)}" if told else ""
@@ -69,9 +69,18 @@ def _name(column: str) -> str:
     return FILE_NAMES.get(column, column)
 
 
+def _target(target: Mapping[str, Any]) -> str:
+    """One target of a route: `claude-haiku-5-5 at vertex × 3`."""
+    place = f" at {target['provider']}" if target.get("provider") else ""
+    weight = f" × {target['weight']:g}" if "weight" in target else ""
+    return f"{target.get('model') or 'the same model'}{place}{weight}"
+
+
 def _show(column: str, value: Any) -> str:
     if column.endswith("_nano_usd") and value is not None:
         return usd_string(value)
+    if column in {"targets", "fallbacks"} and value:
+        return f"[{', '.join(_target(target) for target in value)}]"
     if column == "week_start":
         return _WEEK_STARTS.get(value, str(value))
     match value:

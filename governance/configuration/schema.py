@@ -92,6 +92,7 @@ class Key(Limited):
     project: str | None = None
     secret_env: str | None = None
     models: list[str] | None = None
+    model_aliases: dict[str, str] | None = None
     allowed_ips: list[str] | None = None
     content_policy: Literal["inherit", "on", "off"] | None = None
     expires_at: str | None = None
@@ -102,6 +103,7 @@ class Key(Limited):
 class Team(Limited):
     name: str
     cost_center: str | None = None
+    model_aliases: dict[str, str] | None = None
     active: bool | None = None
     keys: list[Key] = field(default_factory=list)
 
@@ -138,10 +140,44 @@ class Project(Limited):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTarget:
+    """At least one of `provider` and `model`."""
+
+    provider: str | None = None
+    model: str | None = None
+    weight: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A routing rule, known again by its name. `customer`, `team` and `key` say whom it is for; without, everybody."""
+
+    name: str
+    condition: str | None = None
+    customer: str | None = None
+    team: str | None = None
+    key: str | None = None
+    position: int | None = None
+    """Without it, the place in the file counts."""
+    description: str | None = None
+    targets: list[RouteTarget] | None = None
+    fallbacks: list[RouteTarget] | None = None
+    deny: str | None = None
+    set_headers: dict[str, str] | None = None
+    max_tokens: int | None = None
+    """0 sets no cap."""
+    on_rate_limit: Literal["fallback", "relay"] | None = None
+    hedge_ms: int | None = None
+    """0 is never."""
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file. `routes` must be empty: routing rules are not there yet."""
+    """One file."""
 
     providers: list[Provider] = field(default_factory=list)
     customers: list[Customer] = field(default_factory=list)
     projects: list[Project] = field(default_factory=list)
-    routes: list[str] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    complexity_weights: dict[str, Decimal] | None = None

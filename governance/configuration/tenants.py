@@ -66,6 +66,7 @@ def _put_teams(
             values={
                 "name": said_team.name,
                 "cost_center": said_team.cost_center,
+                "model_aliases": said_team.model_aliases,
                 "is_active": said_team.active,
             },
         )

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('governance', '0012_providers'),
+        ('governance', '0013_routing'),
     ]
 
     operations = [
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='alert',
             name='kind',
-            field=models.CharField(choices=[('threshold', 'Budget threshold'), ('unpriced', 'Model without a price'), ('zero_cost', 'Tokens that cost nothing'), ('raise', 'Raise'), ('provider', 'Provider or credential')], max_length=9),
+            field=models.CharField(choices=[('threshold', 'Budget threshold'), ('unpriced', 'Model without a price'), ('zero_cost', 'Tokens that cost nothing'), ('raise', 'Raise'), ('provider', 'Provider or credential'), ('routing', 'Routing rule that fails')], max_length=9),
         ),
         migrations.AlterField(
             model_name='providercredential',

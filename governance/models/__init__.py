@@ -22,6 +22,7 @@ from governance.models.reconciliation import (
     Workspace,
 )
 from governance.models.repricing import Repricing, RepricingLine
+from governance.models.routing import RoutingRule, RoutingSettings
 from governance.models.tenants import Customer, Developer, Project, Team
 from governance.models.version import ConfigurationVersion, KeyChange
 
@@ -62,6 +63,8 @@ __all__ = [
     "ReportLine",
     "Repricing",
     "RepricingLine",
+    "RoutingRule",
+    "RoutingSettings",
     "ScopedLimit",
     "Team",
     "VirtualKey",

@@ -64,6 +64,9 @@ class AlertChannel(models.Model):
         help_text="A provider rejects a credential or keeps failing, or works again. Only for channels that hear of "
         "every customer.",
     )
+    on_routing = models.BooleanField(
+        "routing rules that fail", default=True, help_text="A rule could not be worked out for a request."
+    )
     is_active = models.BooleanField("active", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -119,6 +122,7 @@ class Alert(models.Model):
         ZERO_COST = "zero_cost", "Tokens that cost nothing"
         RAISE = "raise", "Raise"
         PROVIDER = "provider", "Provider or credential"
+        ROUTING = "routing", "Routing rule that fails"
 
     id = models.CharField(max_length=26, primary_key=True, default=new_ulid, help_text="ULID.")
     key = models.CharField(max_length=300, unique=True)
@@ -156,7 +160,9 @@ class Alert(models.Model):
         "provider: failing, recovered.",
     )
     amount_nano_usd = NanoUsdField("amount (USD)", null=True, help_text="Of a raise.")
-    note = models.CharField(max_length=900, blank=True, help_text="Of a raise: who, how much, until when and why.")
+    note = models.CharField(
+        max_length=900, blank=True, help_text="Of a raise: who, how much, until when, why. Of a rule: why."
+    )
 
     objects = AlertQuerySet.as_manager()
 
@@ -176,6 +182,8 @@ class Alert(models.Model):
                 return f"{self.budget_name}: raise"
             case self.Kind.PROVIDER:
                 return f"{self.target_name}: {self.event}"
+            case self.Kind.ROUTING:
+                return f"{self.get_kind_display()}: {self.target_name}"
         return f"{self.get_kind_display()}: {self.model}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -27,6 +27,7 @@ def issue_key(
     developer: Developer | None = None,
     project: Project | None = None,
     models: Sequence[str] = (),
+    model_aliases: Mapping[str, str] | None = None,
     allowed_ips: Sequence[str] = (),
     expires_at: datetime | None = None,
     content_policy: str = VirtualKey.ContentPolicy.INHERIT,
@@ -45,6 +46,7 @@ def issue_key(
             developer=developer,
             project=project,
             model_patterns=list(models),
+            model_aliases=dict(model_aliases or {}),
             allowed_ips=list(allowed_ips),
             expires_at=expires_at,
             content_policy=content_policy,

@@ -89,6 +89,8 @@ class RequestAdmin(ReadOnlyAdmin):
             "may_see_prices": request.user.has_perm("governance.view_price"),
             "attempts": detail.attempts(row),
             "decisions": detail.decisions(row),
+            "routing": detail.routing(row),
+            "may_see_rules": request.user.has_perm("governance.view_routingrule"),
             "may_see_budgets": request.user.has_perm("governance.view_budget"),
             "raw": detail.raw(row),
             "zone": reporting_zone(request.user),

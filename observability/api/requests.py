@@ -22,7 +22,7 @@ FIELDS = (
     "cache_write_1h_tokens", "web_searches", "speed", "inference_geo", "service_tier", "iterations",
     "cost_nano_usd", "cost_quality", "price_id",
     "latency_ms", "ttft_ms", "gateway_overhead_us", "cache", "stop_reason", "tool_calls", "lines_added",
-    "lines_removed", "provider_request_id", "request_bytes", "budget_decision",
+    "lines_removed", "provider_request_id", "request_bytes", "routing", "budget_decision",
 )  # fmt: skip
 
 

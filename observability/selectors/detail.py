@@ -114,6 +114,96 @@ def decisions(request: Request) -> list[Decision]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class RoutingStep:
+    """A rule on the way to the decision: what it did, or why it failed."""
+
+    rule_id: int | None
+    rule: str
+    scope: str
+    told: str
+    failed: bool
+    decided: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTold:
+    """What aliases and rules made of the request; `verdict` is a sentence."""
+
+    verdict: str
+    steps: tuple[RoutingStep, ...] = ()
+    looked: int = 0
+    quiet: int = 0
+    """Rules that were looked at and did not match."""
+    targets: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    score: int | None = None
+    parts: tuple[tuple[str, int], ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+_SCOPES = {"virtual_key": "key", "team": "team", "customer": "customer", "global": "everybody"}
+
+
+def routing(request: Request) -> RoutingTold:
+    told: dict[str, Any] = request.routing
+    steps = tuple(
+        RoutingStep(
+            rule_id=step.get("id"),
+            rule=str(step.get("rule", "")),
+            scope=_SCOPES.get(str(step.get("scope", "")), str(step.get("scope", ""))),
+            told=str(step.get("told", "")),
+            failed=bool(step.get("failed")),
+            decided=bool(told.get("rule")) and step.get("rule") == told["rule"] and not step.get("failed"),
+        )
+        for step in told.get("steps", ())
+    )
+    looked = int(told.get("looked") or 0)
+    complexity = told.get("complexity") or {}
+    return RoutingTold(
+        verdict=_routing_verdict(request, told, steps, looked),
+        steps=steps,
+        looked=looked,
+        quiet=max(0, looked - len(steps)),
+        targets=tuple(_target(target) for target in told.get("targets", ())),
+        left_out=tuple(f"{_target(target)}: {target.get('why', '')}" for target in told.get("left_out", ())),
+        score=complexity.get("score"),
+        parts=tuple((str(part.get("told", "")), int(part.get("points") or 0)) for part in complexity.get("parts", ())),
+        facts=tuple((name, str(value)) for name, value in told.get("facts", {}).items()),
+    )
+
+
+def _routing_verdict(request: Request, told: dict[str, Any], steps: tuple[RoutingStep, ...], looked: int) -> str:
+    sentences = []
+    if alias := told.get("alias"):
+        sentences.append(
+            f"An alias puts {alias.get('to')} in the place of {alias.get('from')} ({alias.get('pattern')})."
+        )
+    if rule := told.get("rule"):
+        end = "refused it" if request.status == "refused" and not told.get("targets") else "decided"
+        sentences.append(f"The rule “{rule}” {end}.")
+        if told.get("left_out") and not told.get("targets"):
+            sentences.append("None of its targets may be used by this key: the request went on as if no rule decided.")
+    elif any(not step.failed for step in steps):
+        sentences.append("No rule chose a target; those that matched are below.")
+    elif looked:
+        sentences.append(
+            f"None of {looked:,} rule{'' if looked == 1 else 's'} matched: it went where it would go anyway."
+        )
+    if capped := told.get("max_tokens"):
+        before = f"{capped['from']:,}" if capped.get("from") else "no limit of its own"
+        sentences.append(f"Its output tokens were capped at {capped.get('to'):,}, from {before}.")
+    return " ".join(sentences) or "No rule and no alias had a say: it went where the key's providers say."
+
+
+def _target(target: dict[str, Any]) -> str:
+    place = f" at {target['provider']}" if target.get("provider") else ""
+    tier = target.get("tier") or 0
+    when = "" if not tier else f" (fallback {tier})"
+    weight = f" × {target['weight']:g}" if "weight" in target else ""
+    return f"{target.get('model', '')}{place}{weight}{when}"
+
+
 RAW_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Who and what", (
         "customer", "team", "project", "developer", "virtual_key", "session_id", "agent_id", "parent_agent_id",

@@ -288,7 +288,7 @@ class TestKeys:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("routes: [{when: x}]", "routes: routing rules are not there yet. Leave the list empty."),
+        ("routes: [{when: x}]", "routes[0].name: is missing."),
         (
             "providers: [{name: b, kind: bedrock}]",
             "providers[0].kind: must be one of anthropic, simulated, not 'bedrock'.",
@@ -355,7 +355,7 @@ class TestKeys:
             "customers[0].rate_limits[0].per: requests need a period.",
         ),
         ("customers: [{name: A, name: B}]", "Line 1: name is said twice in one place."),
-        ("- A", "The file: must be a mapping of providers, customers, projects, routes."),
+        ("- A", "The file: must be a mapping of providers, customers, projects, routes, complexity_weights."),
     ],
 )
 def test_every_mistake_names_its_place(text: str, sentence: str) -> None:

@@ -14,7 +14,7 @@ READS = {
     "price-proposals", "price-overrides", "model-aliases", "repricings", "audit", "requests", "exports", "raises",
 }  # fmt: skip
 RECONCILIATION = {"reconciliation-days", "reconciliation-exceptions", "report-imports", "month-locks"}
-READS |= RECONCILIATION | {"processes"}
+READS |= RECONCILIATION | {"processes", "routes"}
 USAGE = {"customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "requests", "raises"}
 READS |= {"alerts", "alert-channels", "alert-deliveries"}
 USAGE |= {"alerts"}
@@ -34,6 +34,7 @@ WRITES = {
     "budgets": {"scope": "team", "target": "Core", "limit_usd": "1"},
     "rate-limits": {"scope": "team", "target": "Core", "unit": "concurrent", "limit": 1},
     "providers": {"name": "new"},
+    "routes": {"name": "new", "scope": "team", "target": "Core", "max_tokens": 8000},
     "prices": {
         "model_id": "claude-test", "input": "1", "output": "1", "cache_read": "1", "cache_write_5m": "1",
         "cache_write_1h": "1",

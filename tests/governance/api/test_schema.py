@@ -24,10 +24,10 @@ def schema() -> dict[str, Any]:
 def test_every_resource_is_in_the_schema(schema: dict[str, Any]) -> None:
     resources = {path.split("/")[3] for path in schema["paths"]}
     assert resources == {
-        "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "prices",
-        "price-proposals", "price-overrides", "model-aliases", "repricings", "raises", "exports", "audit", "requests",
-        "alert-channels", "alerts", "alert-deliveries", "processes", "reconciliation-days", "reconciliation-exceptions",
-        "report-imports", "month-locks",
+        "customers", "teams", "projects", "developers", "keys", "budgets", "rate-limits", "providers", "routes",
+        "prices", "price-proposals", "price-overrides", "model-aliases", "repricings", "raises", "exports", "audit",
+        "requests", "alert-channels", "alerts", "alert-deliveries", "processes", "reconciliation-days",
+        "reconciliation-exceptions", "report-imports", "month-locks",
     }  # fmt: skip
 
 

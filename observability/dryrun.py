@@ -1,0 +1,234 @@
+"""What a routing rule would have done to requests of the log, and what they would have cost.
+
+The rule is looked at by itself, as if no other decided before it. A row tells the facts that it keeps; where the
+condition hangs on another, the request cannot be judged, and is counted as such: never as one that does not match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from django.db.models import Count
+from msgspec.structs import replace
+
+from governance.catalog import price_book
+from governance.domain.cel import Condition, ConditionFailed
+from governance.domain.facts import LANGUAGE, NOTED, VARIABLES, WEEKDAYS, Facts, values_of
+from governance.domain.pricing import PriceBook
+from governance.domain.provider_kinds import KINDS
+from governance.domain.routing import Action, RuleTarget
+from governance.domain.usage import Usage
+from governance.models import Customer, Provider, RoutingRule
+from observability.models import Request
+from observability.selectors.proof import usage_of
+
+CHOICES: Final = (1_000, 5_000, 20_000)
+_ALWAYS: Final = frozenset(variable.name for variable in VARIABLES if variable.logged)
+_UNKNOWN: Final = "No value with name"
+"""How the library says that a condition needed a variable that was not given."""
+
+
+@dataclass(slots=True)
+class Line:
+    """Requests of one model that would go to one other. Amounts in nano-dollars; `cold` with nothing in the cache."""
+
+    model: str
+    becomes: str
+    requests: float = 0
+    now: int = 0
+    then: float = 0
+    cold: float = 0
+    unpriced: bool = False
+    """Whether the price list does not know the other model there: then it is taken at the dearest rate."""
+
+
+@dataclass(slots=True)
+class DryRun:
+    """The outcome over `looked` requests, from the newest on."""
+
+    looked: int = 0
+    matched: int = 0
+    unjudged: int = 0
+    failed: int = 0
+    denied: int = 0
+    longer: int = 0
+    """Answers that had more output tokens than the rule's cap."""
+    oldest: Any = None
+    newest: Any = None
+    lines: list[Line] = field(default_factory=list)
+    unknown: tuple[str, ...] = ()
+    """Facts that the condition reads and some rows do not tell."""
+    reasons: tuple[str, ...] = ()
+    """Why it failed, each once."""
+
+    @property
+    def now(self) -> int:
+        return sum(line.now for line in self.lines)
+
+    @property
+    def then(self) -> int:
+        return round(sum(line.then for line in self.lines))
+
+    @property
+    def cold(self) -> int:
+        return round(sum(line.cold for line in self.lines))
+
+    @property
+    def share(self) -> float:
+        """Percent of the requests that match."""
+        return 100 * self.matched / self.looked if self.looked else 0.0
+
+
+def dry_run(rule: RoutingRule, user: Any, *, most: int) -> DryRun:
+    """Look at the last `most` requests of those whom the rule is for, as far as the user may see them.
+
+    Raises BadCondition.
+    """
+    condition = LANGUAGE.compile(rule.condition)
+    rows = Request.objects.visible_to(user).filter(**_scope(rule)).exclude(request_class__in=["models", "count_tokens"])
+    run, judge = DryRun(), _Judge(condition)
+    costs = _Costs(rule.action)
+    for row in rows.order_by("-started_at", "-id")[:most].iterator(chunk_size=500):
+        run.looked += 1
+        run.newest = run.newest or row.started_at
+        run.oldest = row.started_at
+        match judge.holds(row):
+            case None:
+                run.unjudged += 1
+            case "failed":
+                run.failed += 1
+            case True:
+                run.matched += 1
+                costs.add(row, run)
+    run.lines = sorted(costs.lines.values(), key=lambda line: -line.now)
+    run.unknown, run.reasons = tuple(sorted(judge.unknown)), tuple(judge.reasons)
+    return run
+
+
+def _scope(rule: RoutingRule) -> dict[str, Any]:
+    return {} if rule.target is None else {f"{rule.scope}_id": rule.target.pk}
+
+
+def facts_of(row: Request, zone: ZoneInfo) -> tuple[Facts, frozenset[str]]:
+    """The facts that a row tells, and their names."""
+    local = row.started_at.astimezone(zone)
+    client, _, version = row.client.partition("/")
+    kept = {name: value for name, value in row.routing.get("facts", {}).items() if name in NOTED}
+    alias = row.routing.get("alias", {})
+    facts = Facts(**{
+        "model": alias.get("to", row.model_requested),
+        "request_class": row.request_class or ("subagent" if row.agent_id else "main"),
+        "prompt_tokens": usage_of(row).prompt_tokens,
+        "stream": row.stream,
+        "hour": local.hour,
+        "weekday": WEEKDAYS[local.weekday()],
+        "client": client,
+        "client_version": version,
+        "customer": row.customer,
+        "team": row.team,
+        "project": row.project,
+        "developer": row.developer,
+        "key": row.virtual_key,
+        "session": row.session_id,
+        "tags": row.tags,
+        **kept,
+    })  # fmt: skip
+    return facts, _ALWAYS | set(kept)
+
+
+class _Judge:
+    """Asks the condition about rows, with only those facts that the row tells."""
+
+    def __init__(self, condition: Condition) -> None:
+        self._condition = condition
+        self._zones: dict[int, ZoneInfo] = {
+            pk: ZoneInfo(name) for pk, name in Customer.objects.values_list("pk", "timezone")
+        }
+        self.unknown: set[str] = set()
+        self.reasons: dict[str, None] = {}
+
+    def holds(self, row: Request) -> bool | str | None:
+        """Whether it holds, `failed`, or None where a fact decides that the row does not tell.
+
+        CEL helps: `a && b` is false where a is, whatever b would be.
+        """
+        facts, known = facts_of(row, self._zones.get(row.customer_id or 0, ZoneInfo("UTC")))
+        try:
+            return self._condition.holds(LANGUAGE.bind(values_of(facts, self._condition.names & known)))
+        except ConditionFailed as error:
+            if _UNKNOWN in str(error):
+                self.unknown |= self._condition.names - known
+                return None
+            self.reasons.setdefault(str(error))
+            return "failed"
+
+
+class _Costs:
+    """Adds up what matching requests cost, and what they would have."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+        self._book: PriceBook = price_book()
+        self._providers = {pk: (name, kind) for pk, name, kind in Provider.objects.values_list("pk", "name", "kind")}
+        self.lines: dict[tuple[str, str], Line] = {}
+
+    def add(self, row: Request, run: DryRun) -> None:
+        if self._action.deny:
+            run.denied += 1
+        if self._action.max_tokens is not None and row.output_tokens > self._action.max_tokens:
+            run.longer += 1
+        model = row.model or row.model_requested
+        for target, share in self._shares():
+            becomes = self._name(target, model) if target else "refused" if self._action.deny else model
+            line = self.lines.setdefault((model, becomes), Line(model, becomes))
+            line.requests += share
+            line.now += round(row.cost_nano_usd * share)
+            if target is not None:
+                self._price(line, row, target, share)
+            elif not self._action.deny:
+                line.then += row.cost_nano_usd * share
+                line.cold += row.cost_nano_usd * share
+
+    def _shares(self) -> Sequence[tuple[RuleTarget | None, float]]:
+        targets = self._action.targets
+        total = sum(target.weight for target in targets)
+        return [(target, target.weight / total) for target in targets] or [(None, 1.0)]
+
+    def _name(self, target: RuleTarget, model: str) -> str:
+        name = target.model or model
+        if target.provider_id is None:
+            return name
+        provider = self._providers.get(target.provider_id)
+        return f"{name} at {provider[0] if provider else 'a provider that is gone'}"
+
+    def _price(self, line: Line, row: Request, target: RuleTarget, share: float) -> None:
+        usage = usage_of(row)
+        if not usage.total_tokens:
+            return
+        model = target.model or row.model or row.model_requested
+        platform = self._platform(target, row)
+        kept = model == (row.model or row.model_requested) and line.becomes == line.model
+        for name, counted in (("then", usage), ("cold", usage if kept else _cold(usage))):
+            cost = self._book.cost(platform, model, counted, row.started_at, customer_id=row.customer_id)
+            setattr(line, name, getattr(line, name) + cost.nano_usd * share)
+            line.unpriced |= cost.quality == "unpriced"
+
+    def _platform(self, target: RuleTarget, row: Request) -> str:
+        if target.provider_id in self._providers:
+            return KINDS[self._providers[target.provider_id][1]].platform
+        return next((str(entry["platform"]) for entry in row.attempts if "platform" in entry), "anthropic")
+
+
+def _cold(usage: Usage) -> Usage:
+    """The same prompt where nothing is cached yet: what was read is written, for five minutes."""
+    written = usage.cache_write_5m_tokens + usage.cache_read_tokens
+    return replace(usage, cache_read_tokens=0, cache_write_5m_tokens=written, iterations=())
+
+
+def decided_by(names: Iterable[str], rows: Any) -> dict[str, int]:
+    """How many of the rows each of the rules decided."""
+    found = rows.filter(route_rule__in=list(names)).order_by().values_list("route_rule")
+    return dict(found.annotate(number=Count("id")))
