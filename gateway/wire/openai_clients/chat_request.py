@@ -23,7 +23,7 @@ from gateway.wire.openai_clients.fields import (
     whole,
 )
 from gateway.wire.openai_clients.parts import blocks, cache_mark, text_only
-from gateway.wire.openai_clients.prefix import cached, session_of, user_of
+from gateway.wire.openai_clients.prefix import cached, user_of
 from gateway.wire.openai_clients.translated import Echo, Translated
 from gateway.wire.peek import BadBody
 
@@ -71,7 +71,7 @@ def to_messages(body: bytes) -> Translated:
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
         functions=fields.get("functions") is not None and fields.get("tools") is None,
     )
-    return Translated(_encode(result), echo, session_of(fields))
+    return Translated(_encode(result), echo)
 
 
 def _refuse(fields: JsonObject) -> None:

@@ -58,7 +58,7 @@ class Conversation:
                 merged.append({"role": "system", "content": blocks})
                 continue
             if role == "system":
-                role, blocks = "user", [_as_reminder(block) for block in blocks]
+                role, blocks = "user", as_reminders(blocks)
             if merged and merged[-1]["role"] == role:
                 merged[-1]["content"] += blocks
             else:
@@ -113,6 +113,11 @@ def tool_result(call_id: str, content: list[JsonObject]) -> JsonObject:
     return {**result, "content": content}
 
 
+def as_reminders(blocks: list[JsonObject]) -> list[JsonObject]:
+    """An instruction's texts as they are said in the user's turn."""
+    return [{**block, "text": f"<system-message>\n{block['text']}\n</system-message>"} for block in blocks]
+
+
 def clean_id(call_id: str) -> str:
     """A call's id in the letters that Claude allows; the same for a call and its result."""
     return _NOT_IN_IDS.sub("_", call_id)
@@ -124,7 +129,3 @@ def mark_last(content: list[JsonObject], mark: JsonObject) -> None:
         if content[index]["type"] not in _THINKING:
             content[index] = {**content[index], **mark}
             return
-
-
-def _as_reminder(block: JsonObject) -> JsonObject:
-    return {**block, "text": f"<system-message>\n{block['text']}\n</system-message>"}

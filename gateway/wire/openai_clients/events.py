@@ -40,3 +40,8 @@ def words(fields: JsonObject, name: str) -> str:
     """A string inside; an empty one where it is something else."""
     value = fields.get(name)
     return value if isinstance(value, str) else ""
+
+
+def message_of(body: bytes) -> JsonObject:
+    """A whole answer: the meter has read it as a message before."""
+    return _decode(body)

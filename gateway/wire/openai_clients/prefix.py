@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from gateway.wire.openai_clients.conversation import mark_last
 from gateway.wire.openai_clients.fields import JsonObject
 from gateway.wire.text import clean
-
-MAX_USER_CHARACTERS = 256
-"""Anthropic's bound of `metadata.user_id`."""
 
 
 def cached(
@@ -26,18 +25,19 @@ def cached(
 
 
 def user_of(fields: JsonObject) -> JsonObject:
-    """`metadata` with the user, where the request names one."""
-    for name in ("safety_identifier", "user"):
-        if isinstance(value := fields.get(name), str) and value:
-            return {"metadata": {"user_id": value[:MAX_USER_CHARACTERS]}}
-    return {}
+    """`metadata` with the user and the session, where the request names them.
 
-
-def session_of(fields: JsonObject) -> str:
-    """The conversation: `session_id` in the metadata by choice, else the key that its requests share for caching."""
+    The session is `session_id` in the request's metadata by choice, else the key that a conversation's requests share
+    for caching. It stands where Claude Code puts its own, in a JSON object in `user_id`.
+    """
+    user = clean(fields.get("safety_identifier"), 64) or clean(fields.get("user"), 64)
     metadata = fields.get("metadata")
     chosen = metadata.get("session_id") if isinstance(metadata, dict) else None
-    return clean(chosen, 64) or clean(fields.get("prompt_cache_key"), 64)
+    session = clean(chosen, 64) or clean(fields.get("prompt_cache_key"), 64)
+    if session:
+        told = {"session_id": session, **({"user": user} if user else {})}
+        return {"metadata": {"user_id": msgspec.json.encode(told).decode()}}
+    return {"metadata": {"user_id": user}} if user else {}
 
 
 def _has_marks(tools: list[JsonObject], system: list[JsonObject], messages: list[JsonObject]) -> bool:

@@ -23,7 +23,7 @@ from gateway.wire.openai_clients.fields import (
     whole,
 )
 from gateway.wire.openai_clients.parts import blocks, text_only
-from gateway.wire.openai_clients.prefix import cached, session_of, user_of
+from gateway.wire.openai_clients.prefix import cached, user_of
 from gateway.wire.openai_clients.reasoning import thinking_of
 from gateway.wire.openai_clients.translated import Echo, Translated
 from gateway.wire.peek import BadBody
@@ -98,7 +98,7 @@ def to_messages(body: bytes) -> Translated:
     messages = talk.messages(system_turns=model.takes_system_turns)
     result |= cached(fields, tools=offered, system=talk.system, messages=messages)
     echo = Echo(settings={key: fields[key] for key in _REPEATED if fields.get(key) is not None})
-    return Translated(_encode(result), echo, session_of(fields))
+    return Translated(_encode(result), echo)
 
 
 def _conversation(fields: JsonObject) -> Conversation:

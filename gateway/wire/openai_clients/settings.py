@@ -54,9 +54,7 @@ def answering(
     elif asks and not forced and not thoughtless and model.version >= (3, 7):
         if max_tokens is None:
             result["max_tokens"] += _BUDGETS[effort]
-        # Half is left for the answer: the bound counts thinking too.
-        budget = min(_BUDGETS[effort], result["max_tokens"] // 2)
-        if budget >= _MIN_BUDGET:
+        if budget := budget_for(effort, result["max_tokens"]):
             result["thinking"] = {"type": "enabled", "budget_tokens": budget}
     temperature, top_p = number(fields, "temperature", 2), number(fields, "top_p", 1)
     if model.takes_sampling and result.get("thinking", {}).get("type") not in {"adaptive", "enabled"}:
@@ -66,6 +64,17 @@ def answering(
         elif top_p is not None:
             result["top_p"] = top_p
     return result
+
+
+def budget_for(effort: str, max_tokens: int) -> int:
+    """Thinking tokens; 0 for none. Half is left for the answer: the bound counts thinking too."""
+    budget = min(_BUDGETS.get(effort, 0), max_tokens // 2)
+    return budget if budget >= _MIN_BUDGET else 0
+
+
+def effort_for(budget: int) -> str:
+    """The least effort that thinks so many tokens."""
+    return next((effort for effort, tokens in _BUDGETS.items() if tokens >= budget), "max")
 
 
 def stops(value: object) -> list[str]:

@@ -23,5 +23,3 @@ class Translated(msgspec.Struct, frozen=True):
 
     body: bytes
     echo: Echo
-    session_id: str = ""
-    """The conversation, where the request names one."""
