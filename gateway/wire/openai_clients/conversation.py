@@ -115,7 +115,7 @@ def tool_result(call_id: str, content: list[JsonObject]) -> JsonObject:
 
 def as_reminders(blocks: list[JsonObject]) -> list[JsonObject]:
     """An instruction's texts as they are said in the user's turn."""
-    return [{**block, "text": f"<system-message>\n{block['text']}\n</system-message>"} for block in blocks]
+    return [{**block, "text": f"<system-reminder>\n{block['text']}\n</system-reminder>"} for block in blocks]
 
 
 def clean_id(call_id: str) -> str:
