@@ -6,7 +6,8 @@ from gateway.exchange import Exchange, Target
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Call, Operation
 from gateway.wire import forms
-from gateway.wire.forms import Form
+from gateway.wire.forms import OPENAI, Form
+from gateway.wire.openai_clients.fit import fitted
 
 
 def call_of(
@@ -21,6 +22,9 @@ def call_of(
         # Its own spelling says more: a region, a version, an inference profile.
         model = exchange.own_model
     form = spoken if body is None and spoken in forms.CLAUDE else Form.ANTHROPIC
+    sent = exchange.body if body is None else body
+    if exchange.untranslated and model != asked and spoken in OPENAI:
+        sent = fitted(sent, model)
     return Call(
         provider=target.provider,
         credential=target.credential,
@@ -28,7 +32,7 @@ def call_of(
         model=model,
         stream=peek.stream if peek and operation is None else False,
         form=form,
-        body=exchange.body if body is None else body,
+        body=sent,
         body_model=asked if form is Form.ANTHROPIC and not exchange.path_model else "",
         headers=exchange.headers,
         query=exchange.line.query,

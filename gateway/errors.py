@@ -18,6 +18,7 @@ from governance.domain.money import show_usd
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 NO_RETRY: HeaderList = ((b"x-should-retry", b"false"),)
+_SERVED = "POST /anthropic/v1/messages, POST /anthropic/v1/messages/count_tokens and GET /anthropic/v1/models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,12 @@ def denied_by_rule(rule: str, sentence: str) -> Refused:
     return Refused(Answer(400, "invalid_request_error", f"{sentence} (Routing rule {rule!r}.)", repeats=True))
 
 
+def model_not_found(model: str) -> Refused:
+    return Refused(
+        Answer(404, "not_found_error", f"This virtual key may use no model {model[:200]!r}. GET /v1/models lists them.")
+    )
+
+
 def no_provider(model: str, grant: Grant) -> Refused:
     return Refused(
         Answer(
@@ -213,13 +220,12 @@ def headers_too_large(limit: int) -> Refused:
     )
 
 
-def not_found(method: str, path: str) -> Refused:
+def not_found(method: str, path: str, served: str = _SERVED) -> Refused:
     return Refused(
         Answer(
             404,
             "not_found_error",
-            f"{method} {path} is not served here. This gateway serves POST /anthropic/v1/messages, "
-            "POST /anthropic/v1/messages/count_tokens and GET /anthropic/v1/models.",
+            f"{method} {path} is not served here. This gateway serves {served}.",
         )
     )
 

@@ -18,6 +18,7 @@ from gateway.formats.anthropic import ANTHROPIC
 from gateway.formats.base import Format
 from gateway.line import ClientGone, Line
 from gateway.providers.base import Operation
+from gateway.wire.forms import OPENAI
 from gateway.wire.headers import Headers
 from gateway.wire.peek import Peek
 from gateway.wire.usage import Metered
@@ -169,8 +170,13 @@ class Exchange(msgspec.Struct):
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin the answer; `request-id` is added here, on every answer."""
         self.answered_status = status
-        if not self.client_gone:
-            self.line.start(status, [(b"request-id", self.record.id.encode()), *headers])
+        if self.client_gone:
+            return
+        own = (b"request-id", self.record.id.encode())
+        if self.format.form in OPENAI:
+            # Where the SDKs of this format look for it; a provider of the format sent its own.
+            headers = [(b"x-request-id", own[1]), *(field for field in headers if field[0] != b"x-request-id")]
+        self.line.start(status, [own, *headers])
 
     def write(self, chunk: bytes) -> None:
         """Send a part of the body. Nothing happens once the client is gone."""

@@ -96,7 +96,9 @@ class Simulator:
                     return await self._plain(line, entry, credentials, found)
                 case "HEAD", _:
                     return await self._plain(line, entry, credentials, {})
-        except (BadRequest, BadScript, ValueError) as error:
+        except BadRequest as error:
+            return await self._refuse(line, entry, 400, str(error), error.details)
+        except (BadScript, ValueError) as error:
             return await self._refuse(line, entry, 400, str(error))
         return await self._refuse(line, entry, 404, f"Not Found: {entry.path} (simulated provider)")
 
@@ -131,9 +133,11 @@ class Simulator:
         gate = self.gate(wanted.hold) if wanted.hold else None
         return Delivery(line, entry, wanted, _headers(entry), gate)
 
-    async def _refuse(self, line: Line, entry: Entry, status: int, text: str) -> str:
+    async def _refuse(
+        self, line: Line, entry: Entry, status: int, text: str, details: dict[str, Any] | None = None
+    ) -> str:
         entry.status = status
-        body = errors.body(status, text, entry.request_id)
+        body = errors.body(status, text, entry.request_id, details=details)
         await line.whole(status, [*_headers(entry), (b"content-type", b"application/json")], body)
         return ANSWERED
 

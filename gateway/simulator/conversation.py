@@ -12,7 +12,11 @@ _EMPTY = msgspec.Raw(b"null")
 
 
 class BadRequest(Exception):
-    """The body is no Messages request; the message is what Anthropic's envelope should say."""
+    """The body is no Messages request; the message is what Anthropic's envelope should say, and `details` beside it."""
+
+    def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -50,6 +54,7 @@ class Ask(msgspec.Struct, frozen=True):
     tool_choice: ToolChoice | None = None
     output_config: dict[str, Any] | None = None
     context_management: dict[str, Any] | None = None
+    thread: dict[str, Any] | None = None
 
     def tool_named(self, *names: str) -> Tool | None:
         """The first offered tool with one of these names, in the order of the names."""
@@ -79,6 +84,10 @@ def read(body: bytes) -> Ask:
         raise BadRequest(f"The request body is not valid JSON: {error}") from None
     if not ask.messages:
         raise BadRequest("messages: at least one message is required")
+    if ask.thread is not None:
+        # What makes Anthropic's SDK go on with the whole conversation in each request.
+        details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+        raise BadRequest("thread: the simulated provider holds no conversations", details)
     return ask
 
 

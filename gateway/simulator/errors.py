@@ -25,9 +25,14 @@ def error_type(status: int) -> str:
     return _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
 
 
-def envelope(kind: str, message: str, request_id: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+def envelope(kind: str, message: str, request_id: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    error: dict[str, Any] = {"type": kind, "message": message}
+    if details is not None:
+        error["details"] = details
+    return {"type": "error", "error": error, "request_id": request_id}
 
 
-def body(status: int, message: str, request_id: str, kind: str | None = None) -> bytes:
-    return msgspec.json.encode(envelope(kind or error_type(status), message, request_id))
+def body(
+    status: int, message: str, request_id: str, kind: str | None = None, *, details: dict[str, Any] | None = None
+) -> bytes:
+    return msgspec.json.encode(envelope(kind or error_type(status), message, request_id, details))

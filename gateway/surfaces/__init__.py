@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.line.base import Surface
-from gateway.surfaces import anthropic
+from gateway.surfaces import anthropic, openai
 
-SURFACES: Mapping[str, Surface] = {anthropic.PREFIX: anthropic.anthropic}
+SURFACES: Mapping[str, Surface] = {anthropic.PREFIX: anthropic.anthropic, openai.PREFIX: openai.openai}
 """The data plane: prefix and what answers under it."""

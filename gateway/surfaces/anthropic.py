@@ -8,18 +8,17 @@ from gateway import errors, pipeline, settle
 from gateway.authenticate import authenticate
 from gateway.authorize import allowed_models, check_address
 from gateway.exchange import Exchange
+from gateway.formats.anthropic import ANTHROPIC
 from gateway.line import Line
-from gateway.runtime import Gateway, current, running
+from gateway.surfaces.common import check, opened
 
 PREFIX = "/anthropic"
 
 
 async def anthropic(line: Line) -> None:
     """Answer one request."""
-    gateway = running() or await current()
     path = line.path.removeprefix(PREFIX).rstrip("/") or "/"
-    exchange = Exchange.open(gateway, line, path)
-    exchange.record.client_ip = gateway.client_ip(line)
+    exchange = await opened(line, path, ANTHROPIC)
     match line.method, path:
         case "HEAD", "/":
             exchange.start(200, [(b"content-length", b"0")])
@@ -30,10 +29,7 @@ async def anthropic(line: Line) -> None:
 
 async def _dispatch(exchange: Exchange) -> None:
     method = exchange.line.method
-    limit = exchange.gateway.max_header_bytes
-    if exchange.headers.size + len(exchange.line.query) > limit:
-        raise errors.headers_too_large(limit)
-    _check_ready(exchange.gateway)
+    check(exchange)
     match exchange.path:
         case "/v1/messages" | "/v1/messages/count_tokens" if method != "POST":
             raise errors.method_not_allowed(method, PREFIX + exchange.path, "POST")
@@ -45,13 +41,6 @@ async def _dispatch(exchange: Exchange) -> None:
             await _models(exchange)
         case _:
             raise errors.not_found(method, PREFIX + exchange.path)
-
-
-def _check_ready(gateway: Gateway) -> None:
-    if gateway.snapshot.version == 0:
-        raise errors.not_ready()
-    if not gateway.recorder.accepting:
-        raise errors.log_full()
 
 
 async def _models(exchange: Exchange) -> None:

@@ -29,6 +29,7 @@ class Form(StrEnum):
 
 CLAUDE: Final = frozenset({Form.ANTHROPIC, Form.BEDROCK, Form.VERTEX})
 """The formats that share one body."""
+OPENAI: Final = frozenset({Form.OPENAI_CHAT, Form.OPENAI_RESPONSES})
 
 _MAX_REMEMBERED: Final = 2048
 _VERSIONS: Final = {Form.BEDROCK: "bedrock-2023-05-31", Form.VERTEX: "vertex-2023-10-16"}

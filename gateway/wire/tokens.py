@@ -107,6 +107,7 @@ class _Body(msgspec.Struct):
     output_config: msgspec.Raw = msgspec.Raw(b"")
     output_format: msgspec.Raw = msgspec.Raw(b"")
     context_management: msgspec.Raw = msgspec.Raw(b"")
+    thread: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _Tools(msgspec.Struct):
@@ -229,13 +230,15 @@ def upper_bound(body: bytes, peek: Peek) -> Bound:
     if b'"compact' in bytes(memoryview(found.context_management)):
         # It may do so before each of them, and reads the whole conversation for it.
         passes *= 2
+    # The provider holds the earlier turns, and the body only what is new.
+    continued = b'"continue"' in bytes(memoryview(found.thread))
     return Bound(
         tokens=most + count.extra + schemas + around + _MESSAGE * len(messages),
-        open_ended=count.open_ended or peek.remote or bool(peek.server_tools),
+        open_ended=count.open_ended or continued or peek.remote or bool(peek.server_tools),
         one_hour=count.one_hour,
         passes=passes,
         estimate=max(0, about + count.guess),
-        countable=count.countable and passes == 1,
+        countable=count.countable and not continued and passes == 1,
     )
 
 

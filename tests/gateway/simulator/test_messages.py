@@ -26,6 +26,12 @@ def test_a_plain_answer_says_that_it_is_simulated(client: httpx.Client) -> None:
     assert message["usage"]["output_tokens"] > 0
 
 
+def test_a_conversation_that_it_should_hold_is_refused_as_the_sdk_understands_it(client: httpx.Client) -> None:
+    response = client.post("/v1/messages", json=ask("x", thread={"type": "create"}))
+    assert response.status_code == 400
+    assert response.json()["error"]["details"]["error_code"] == "thread_unsupported_request"
+
+
 def test_the_usage_that_is_scripted_is_the_usage_that_is_told(client: httpx.Client) -> None:
     prompt = (
         '[[sim: text="x" input_tokens=11 output_tokens=500 thinking_tokens=60 cache_read=22 cache_write_5m=33'

@@ -184,6 +184,7 @@ def test_what_only_looks_like_an_image_is_text() -> None:
         {"tools": [{"type": "from_the_next_release", "name": "x"}]},
         {"mcp_servers": [{"url": "https://x.test"}]},
         {"container": {"skills": []}},
+        {"thread": {"type": "continue", "previous_message_id": "msg_1"}},
     ],
 )
 def test_what_the_body_points_to_is_open_ended(fields: dict[str, Any]) -> None:
