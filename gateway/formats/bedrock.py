@@ -6,7 +6,7 @@ What comes from another provider is put into Bedrock's frames event by event; a 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -68,10 +68,6 @@ class _ToCount(msgspec.Struct):
 
 class _Count(msgspec.Struct):
     input_tokens: int
-
-
-class _Event(msgspec.Struct):
-    type: Any = None
 
 
 _envelope = msgspec.json.Decoder(_Envelope).decode

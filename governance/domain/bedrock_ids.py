@@ -37,6 +37,7 @@ _GENERATION = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:-(\d{1,2}))?(?!\d)")
 
 _JAPAN: Final = frozenset({"ap-northeast-1", "ap-northeast-3"})
 _AUSTRALIA: Final = frozenset({"ap-southeast-2", "ap-southeast-4", "ap-southeast-6"})
+_ASIA: Final = frozenset({"apac", "jp", "au"})
 _NOT_IN_JAPAN: Final = frozenset({"claude-fable-5", "claude-mythos-preview"})
 _FIRST_OF_A_COUNTRY: Final = (4, 5)
 
@@ -61,6 +62,27 @@ def prefix_for(region: str, model: str) -> str:
     if region in _AUSTRALIA and _has_countries(model):
         return "au"
     return "apac"
+
+
+def called_in(region: str, model: str) -> str:
+    """What a region calls a model by where nobody chose a profile: an id of Bedrock's as it is, unless its profile is
+    of another geography than the region; Claude Code asks for that of the region it believes to be in.
+    """
+    prefix, base = split_prefix(model)
+    if not base.startswith("anthropic."):
+        return model if is_bedrock_id(model) else bedrock_id(model, prefix_for(region, model))
+    own = prefix_for(region, anthropic_id(model))
+    if not region or own == "global" or prefix in ("", "global", own) or _ASIA.issuperset((prefix, own)):
+        return model
+    return with_prefix(model, own)
+
+
+def with_prefix(model: str, prefix: str) -> str:
+    """An id of Bedrock's in another inference profile; an ARN of an account's own profile as it is."""
+    _, base = split_prefix(model)
+    if not base.startswith("anthropic."):
+        return model
+    return f"{prefix}.{base}" if prefix else base
 
 
 def is_bedrock_id(model: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.providers.base import Call, CannotCall, Operation
-from gateway.wire.forms import Form, reshape, with_fields
+from gateway.wire.forms import Form, in_body, reshape, with_fields
 
 _RENAMED: Final = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
 """Anthropic's betas that have another name here."""
@@ -116,21 +116,27 @@ def unsupported_betas(options: Any) -> tuple[str, ...]:
 def _shaped(call: Call) -> bytes:
     unsupported = unsupported_betas(call.provider.options)
     if call.form is Form.BEDROCK:
-        # The client's own: it knows what Bedrock takes, and only the administrator knows better.
-        if not set(call.betas) & set(unsupported):
-            return call.body
-        left = [beta for beta in call.betas if beta not in unsupported]
-        dropped = _unopened(call.betas, left)
-        fields = {"anthropic_beta": left} if left else {}
-        dropped += [] if left else ["anthropic_beta"]
-        body = reshape(call.body, Form.BEDROCK, Form.BEDROCK, model="", stream=call.stream, drop=dropped)
-        return with_fields(body, **fields) if fields else body
+        return _own(call, unsupported) if unsupported else call.body
     kept = accepted(call.betas, unsupported)
     drop = [*_ANTHROPICS, *_unopened(call.betas, kept)]
     body, management = _without_unknown_parts(call.body, kept)
     if not management:
         drop.append("context_management")
     return reshape(body, call.form, Form.BEDROCK, model="", stream=call.stream, betas=kept, drop=drop)
+
+
+def _own(call: Call, unsupported: Sequence[str]) -> bytes:
+    """A client's own body of Bedrock's form: it knows what Bedrock takes, and only the administrator knows better."""
+    asked = in_body(call.body)
+    left = [beta for beta in asked if beta not in unsupported]
+    if len(left) == len(asked):
+        return call.body
+    drop = _unopened(asked, left)
+    if left:
+        body = with_fields(call.body, anthropic_beta=left)
+    else:
+        body, drop = call.body, [*drop, "anthropic_beta"]
+    return reshape(body, Form.BEDROCK, Form.BEDROCK, model="", stream=call.stream, drop=drop) if drop else body
 
 
 def _unopened(asked: Sequence[str], kept: Sequence[str]) -> list[str]:

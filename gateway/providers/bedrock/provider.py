@@ -54,12 +54,15 @@ class Bedrock:
     def model_id(self, provider: ProviderConfig, model: str) -> str:
         if found := mapped(provider, model):
             return found
-        if bedrock_ids.is_bedrock_id(model):
-            return model.removesuffix("[1m]")
-        prefix = provider.options.get("inference_prefix")
-        if not isinstance(prefix, str):
-            prefix = bedrock_ids.prefix_for(provider.region, model.removesuffix("[1m]"))
-        return bedrock_ids.bedrock_id(model, prefix.strip(".").lower())
+        model = model.removesuffix("[1m]")
+        chosen = provider.options.get("inference_prefix")
+        if not isinstance(chosen, str):
+            return bedrock_ids.called_in(provider.region, model)
+        chosen = chosen.strip(".").lower()
+        if not bedrock_ids.is_bedrock_id(model):
+            return bedrock_ids.bedrock_id(model, chosen)
+        # Where its prompts may be worked on is for the administrator to say, not for the client.
+        return bedrock_ids.with_prefix(model, chosen)
 
     def priced_as(self, provider: ProviderConfig, model: str, served: str) -> tuple[str, str]:
         """The id with the inference prefix that it is called by: the prefix chooses the regional rate.

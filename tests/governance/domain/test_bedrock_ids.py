@@ -11,10 +11,12 @@ from governance.catalog import SHIPPED
 from governance.domain.bedrock_ids import (
     anthropic_id,
     bedrock_id,
+    called_in,
     is_bedrock_id,
     prefix_for,
     profile_of,
     split_prefix,
+    with_prefix,
 )
 from governance.domain.model_ids import REGIONS
 
@@ -110,3 +112,31 @@ def test_an_arn_of_an_application_profile_names_no_model() -> None:
     assert profile_of(arn) == arn
     assert split_prefix(arn) == ("", arn)
     assert is_bedrock_id(arn)
+
+
+@pytest.mark.parametrize(
+    ("region", "asked", "called"),
+    [
+        ("eu-central-1", "claude-opus-5-5", "eu.anthropic.claude-opus-5-5"),
+        ("eu-central-1", "eu.anthropic.claude-opus-5-5", "eu.anthropic.claude-opus-5-5"),
+        ("eu-central-1", "us.anthropic.claude-opus-5-5", "eu.anthropic.claude-opus-5-5"),
+        ("eu-central-1", "global.anthropic.claude-opus-5-5", "global.anthropic.claude-opus-5-5"),
+        ("eu-central-1", "anthropic.claude-3-haiku-20240307-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"),
+        ("ap-northeast-1", "apac.anthropic.claude-opus-5-5", "apac.anthropic.claude-opus-5-5"),
+        ("ca-central-1", "us.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5"),
+        ("", "us.anthropic.claude-opus-5-5", "us.anthropic.claude-opus-5-5"),
+        (
+            "eu-central-1",
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
+            "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc",
+        ),
+    ],
+)
+def test_a_region_calls_by_profiles_that_it_has(region: str, asked: str, called: str) -> None:
+    assert called_in(region, asked) == called
+
+
+def test_another_profile_of_the_same_model() -> None:
+    assert with_prefix("us.anthropic.claude-opus-4-6-v1", "eu") == "eu.anthropic.claude-opus-4-6-v1"
+    assert with_prefix("us.anthropic.claude-opus-4-6-v1", "") == "anthropic.claude-opus-4-6-v1"
+    assert with_prefix("arn:aws:x", "eu") == "arn:aws:x"
