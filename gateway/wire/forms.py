@@ -100,17 +100,31 @@ _known = lru_cache(maxsize=256)(_split)
 """Every request of a client's version carries the same few."""
 
 
+_ANTHROPICS: Final = {"tool-search-tool-2025-10-19": "advanced-tool-use-2025-11-20"}
+"""Betas that the clouds have another name for."""
+
+
 def betas(form: Form, header: str | None, body: bytes) -> tuple[str, ...]:
-    """The betas that a request asks for: Bedrock's are in the body, the others' in the `anthropic-beta` header."""
+    """The betas that a request asks for, as Anthropic calls them: of the `anthropic-beta` header and, from clients of
+    Bedrock, of the body too; Claude Code's own Bedrock mode says some in each.
+    """
+    asked: tuple[str, ...] = ()
+    if header:
+        asked = _known(header) if len(header) <= _MAX_REMEMBERED else _split(header)
+    if form is Form.ANTHROPIC:
+        return asked
     if form is Form.BEDROCK:
-        try:
-            found = _betas(body).anthropic_beta
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = None
-        return tuple(beta for beta in found if isinstance(beta, str)) if isinstance(found, list) else ()
-    if not header:
+        asked = (*in_body(body), *asked)
+    return tuple(dict.fromkeys(_ANTHROPICS.get(beta, beta) for beta in asked))
+
+
+def in_body(body: bytes) -> tuple[str, ...]:
+    """The betas that a body of Bedrock's asks for."""
+    try:
+        found = _betas(body).anthropic_beta
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
-    return _known(header) if len(header) <= _MAX_REMEMBERED else _split(header)
+    return tuple(beta for beta in found if isinstance(beta, str)) if isinstance(found, list) else ()
 
 
 def with_fields(body: bytes, **values: object) -> bytes:
