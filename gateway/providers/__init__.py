@@ -4,8 +4,11 @@ from collections.abc import Mapping
 
 from gateway.providers.anthropic import Anthropic
 from gateway.providers.base import Provider
+from gateway.providers.openai import AzureOpenAI, OpenAI
 from gateway.providers.simulated import Simulated
 
-PROVIDERS: Mapping[str, Provider] = {provider.kind: provider for provider in (Anthropic(), Simulated())}
+PROVIDERS: Mapping[str, Provider] = {
+    provider.kind: provider for provider in (Anthropic(), OpenAI(), AzureOpenAI(), Simulated())
+}
 
 __all__ = ["PROVIDERS", "Provider"]

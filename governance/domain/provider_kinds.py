@@ -26,6 +26,18 @@ class ProviderKind:
 
 _LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
 
+_CHAT = {
+    "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens (Ollama).",
+    "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
+    "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
+    '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Empty takes low, medium and high for OpenAI\'s reasoning models.',
+    "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
+    "system_role": "Role of the system prompt: system (usual) or developer.",
+    "unsupported_fields": 'Fields (a list) that the models refuse: left out of requests, for example ["temperature"].',
+    "max_description_characters": "Most characters of a tool's description; a longer one goes into the system message.",
+}
+"""Of servers of OpenAI's Chat Completions."""
+
 KINDS: Mapping[str, ProviderKind] = {
     each.kind: each
     for each in (
@@ -65,10 +77,9 @@ KINDS: Mapping[str, ProviderKind] = {
             "openai",
             "OpenAI or compatible (OpenRouter, vLLM, Ollama)",
             "openai",
-            note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's.",
-            options={
-                "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens or max_tokens."
-            },
+            note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's. A server that asks "
+            "for no key takes any text as one.",
+            options=_CHAT,
         ),
         ProviderKind(
             "azure_openai",
@@ -76,7 +87,7 @@ KINDS: Mapping[str, ProviderKind] = {
             "openai",
             needs_address=True,
             note="Address of the resource, for example https://name.openai.azure.com. Map models to deployments.",
-            options={"api_version": "For example 2024-10-21; empty takes the v1 API."},
+            options={"api_version": "For example 2024-10-21; empty takes the v1 API.", **_CHAT},
         ),
         ProviderKind("gemini", "Google Gemini API", "gemini"),
         ProviderKind("simulated", "Simulated provider (no real model, no real cost)", "anthropic", ()),

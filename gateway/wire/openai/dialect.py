@@ -1,0 +1,38 @@
+"""What one server of Chat Completions takes: in this OpenAI, Azure, OpenRouter, vLLM and Ollama differ."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Every `reasoning_effort` that any server knows, from none to the most."""
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """The defaults are what every server takes."""
+
+    max_tokens_field: str = "max_completion_tokens"
+    """Bounds the answer. OpenAI's reasoning models refuse `max_tokens`, Ollama knows no other."""
+    max_output_tokens: int | None = None
+    """The most tokens that may be asked for; Claude Code asks for up to 128,000, which small models refuse."""
+    system_role: str = "system"
+    efforts: tuple[str, ...] = ()
+    """Those of EFFORTS that the model takes, in that order; empty where it knows none, and refuses the field."""
+    reasoning_field: str = ""
+    """Of an assistant message: carries its thinking back, such as `reasoning_content`; empty sends none."""
+    left_out: frozenset[str] = frozenset()
+    """Top-level fields that the model refuses."""
+    most_id_characters: int | None = None
+    """Of the id of a tool call. OpenAI refuses more than 40."""
+    most_description_characters: int | None = None
+    """Of a tool's description: what is longer is told in the system message."""
+
+
+class CannotTranslate(ValueError):
+    """The request asks for what no server of this format can do, or is not a Messages body; the text says what."""
+
+
+class BadAnswer(ValueError):
+    """The answer is not what the format promises; the text says what it is instead."""

@@ -1,0 +1,106 @@
+"""A Messages body as a request for Chat Completions.
+
+Nothing in it depends on the time or on chance, its fields stand in one order and the messages come last: a request is
+the one before it and what was said since. Left behind is what is Anthropic's own (`metadata`, whose `user_id` tells
+device and account of a person, `context_management`, `safeguards`, `speed`, cache marks, betas).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.wire.openai.body import ABSENT, Body, OutputFormat, read
+from gateway.wire.openai.conversation import messages
+from gateway.wire.openai.dialect import EFFORTS, CannotTranslate, Dialect
+from gateway.wire.openai.tools import offered
+
+MOST_STOPS: Final = 4
+"""OpenAI takes no more stop sequences; the first ones are sent."""
+_BUDGETS: Final = ((4_096, "low"), (16_384, "medium"))
+"""Tokens of a thinking budget up to which an effort is meant; above them it is high."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def translate(body: bytes, *, model: str, stream: bool, dialect: Dialect) -> bytes:
+    """The request's bytes. Raises CannotTranslate with a sentence for the client."""
+    asked = read(body)
+    tools = offered(asked.tools or (), asked.tool_choice, dialect)
+    if asked.mcp_servers and not tools.fields:
+        raise CannotTranslate(
+            "The tools of the MCP servers that the request names run at Anthropic. Connect the client to them instead."
+        )
+    fields: dict[str, Any] = {"model": model}
+    if stream:
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    if asked.max_tokens is not None:
+        fields[dialect.max_tokens_field] = min(asked.max_tokens, dialect.max_output_tokens or asked.max_tokens)
+    fields |= _sampling(asked)
+    if effort := _effort(asked, dialect):
+        fields["reasoning_effort"] = effort
+    if (wanted := asked.output_format or (asked.output_config.format if asked.output_config else None)) is not None:
+        fields |= _response_format(wanted)
+    fields |= tools.fields
+    fields = {name: value for name, value in fields.items() if name not in dialect.left_out}
+    fields["messages"] = messages(asked, dialect, tools.preamble)
+    return _encode(fields)
+
+
+def _sampling(asked: Body) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if asked.temperature is not None and asked.temperature != 1:
+        said["temperature"] = asked.temperature
+    if asked.top_p is not None:
+        said["top_p"] = asked.top_p
+    if asked.stop_sequences:
+        said["stop"] = asked.stop_sequences[:MOST_STOPS]
+    return said
+
+
+def _effort(asked: Body, dialect: Dialect) -> str:
+    """The effort that is meant, or the nearest below it that the model takes; empty leaves it to the model."""
+    wanted = _wanted(asked)
+    if not wanted or not dialect.efforts:
+        return ""
+    rank = EFFORTS.index(wanted)
+    below = [effort for effort in dialect.efforts if EFFORTS.index(effort) <= rank]
+    if below:
+        return below[-1]
+    # Thinking that is switched off where the model always thinks: the least that it knows.
+    return dialect.efforts[0]
+
+
+def _wanted(asked: Body) -> str:
+    thinking, config = asked.thinking, asked.output_config
+    if thinking is not None and thinking.type == "disabled":
+        return "none"
+    if config is not None and config.effort in EFFORTS:
+        return config.effort
+    if thinking is not None and thinking.type == "enabled" and thinking.budget_tokens is not None:
+        return next((effort for most, effort in _BUDGETS if thinking.budget_tokens <= most), "high")
+    return ""
+
+
+def _response_format(wanted: OutputFormat) -> dict[str, Any]:
+    if wanted.type != "json_schema" or wanted.schema is ABSENT:
+        return {}
+    schema: dict[str, Any] = {"name": "answer", "schema": wanted.schema}
+    if _is_strict(msgspec.json.decode(wanted.schema)):
+        schema["strict"] = True
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _is_strict(schema: object) -> bool:
+    """Whether OpenAI would hold the model to it: no object in it may have an optional or a further property."""
+    if isinstance(schema, list):
+        return all(_is_strict(each) for each in schema)
+    if not isinstance(schema, dict):
+        return True
+    properties = schema.get("properties")
+    if isinstance(properties, dict) and (
+        schema.get("additionalProperties") is not False or set(schema.get("required") or ()) != set(properties)
+    ):
+        return False
+    return all(_is_strict(each) for each in schema.values())
