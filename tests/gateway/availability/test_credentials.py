@@ -54,7 +54,7 @@ def test_a_rejected_one_is_asked_again_by_one_request_after_a_while() -> None:
     one = credential()
     assert one.rejected(0, "rejected with 401")
     assert reason(one, DEAD_SECONDS - 1) == Reason.DEAD
-    assert not one.unusable(1).last_resort  # type: ignore[union-attr]
+    assert one.unusable(1).last_resort, "where nothing else is left"  # type: ignore[union-attr]
     assert reason(one, DEAD_SECONDS) is None
     one.began(DEAD_SECONDS, 0)
     assert reason(one, DEAD_SECONDS + 1) == Reason.DEAD, "the others wait for what it tells"

@@ -111,7 +111,7 @@ def test_the_beginning_of_a_conversation_is_the_same_bytes_in_every_turn() -> No
     [
         (Form.ANTHROPIC, "a-1, b-2 ,", b"{}", ("a-1", "b-2")),
         (Form.VERTEX, None, b'{"anthropic_beta":["x"]}', ()),
-        (Form.BEDROCK, "a-1", b'{"anthropic_beta":["x",3]}', ("x",)),
+        (Form.BEDROCK, "a-1", b'{"anthropic_beta":["x",3]}', ("x", "a-1")),
         (Form.BEDROCK, None, b'{"anthropic_beta":"x"}', ()),
         (Form.BEDROCK, None, b"no json", ()),
     ],

@@ -1,0 +1,235 @@
+"""A primary that fails in every way, with Bedrock and Vertex behind it: no client sees it, every attempt is paid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock
+from tests.fakes.storm import WAYS, Storm
+from tests.fakes.wire_provider import WireProvider, wire_provider
+from tests.functional.product import Product, database, sse_events
+
+REQUESTS = 2_000
+AT_ONCE = 12
+SESSIONS = 50
+READ_SECONDS = 1.0
+ANSWER = '[[sim: text="from the other side" input_tokens=1000 output_tokens=300]]'
+
+
+@dataclass
+class World:
+    """A product whose first provider is a port that plays a script, with others behind it."""
+
+    product: Product
+    wire: WireProvider
+    bedrock: Bedrock
+
+    def primary(self, name: str, script: Any, *, fallbacks: bool = True, budgets: Any = (), **key: Any) -> str:
+        """A key of its own over a primary that plays this script; returns the key's name."""
+        line = self.wire.line(name, script)
+        providers = [
+            {
+                "name": name,
+                "kind": "anthropic",
+                "base_url": f"http://127.0.0.1:{line.port}",
+                "credentials": [{"name": "main", "secret_env": "PRIMARY_KEY"}],
+            }
+        ]
+        access = [{"name": name}, *([{"name": "bedrock"}, {"name": "second"}] if fallbacks else [])]
+        self.product.apply(
+            {
+                "providers": providers,
+                "customers": [
+                    {
+                        "name": f"{name} customer",
+                        "teams": [
+                            {
+                                "name": f"{name} team",
+                                "budgets": list(budgets),
+                                "keys": [{"name": name, "providers": access, **key}],
+                            }
+                        ],
+                    }
+                ],
+            }
+        )
+        return name
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    bedrock = Bedrock()
+    bedrock.start()
+    settings = {
+        "PRIMARY_KEY": "sk-ant-primary",
+        "BEDROCK_SECRET": SECRET_KEY,
+        "COMPTROLLER_UPSTREAM_READ_TIMEOUT": str(READ_SECONDS),
+    }
+    with database(request.param) as url, wire_provider() as wire:
+        product = Product(tmp_path_factory.mktemp("failover"), url, settings)
+        try:
+            product.prepare().start()
+            second = {"name": "second", "kind": "compatible", "rank": 1, "base_url": product.simulator_url}
+            aws = {"name": "main", "method": "aws_static", "identifier": ACCESS_KEY, "secret_env": "BEDROCK_SECRET"}
+            product.apply(
+                {
+                    "providers": [
+                        {
+                            "name": "bedrock",
+                            "kind": "bedrock",
+                            "rank": 1,
+                            "region": REGION,
+                            "base_url": bedrock.url,
+                            "credentials": [aws],
+                        },
+                        second | {"credentials": [{"name": "main", "secret_env": "PRIMARY_KEY"}]},
+                    ]
+                }
+            )
+            yield World(product, wire, bedrock)
+        finally:
+            product.stop()
+            bedrock.stop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_fail_before_content_goes_on_to_the_next(world: World, way: str) -> None:
+    key = world.primary(way, Storm({way: 1}).play)
+    answer = world.product.post(ANSWER, key=key, stream=True)
+    assert answer.status_code == 200, answer.text
+    names = [name for name, _ in sse_events(answer.text)]
+    assert (names[0], names[-1]) == ("message_start", "message_stop")
+    row = world.product.row(answer.headers["request-id"])
+    assert row["status"] == "success"
+    first, last = row["attempts"]
+    assert (first["provider"], last["provider"]) == (way, row["provider"])
+    assert first["reason"]
+    charged = {"timeout", "cut after the start"}
+    assert (first["cost_nano_usd"] > 0) is (way in charged)
+    assert row["cost_nano_usd"] == first["cost_nano_usd"] + last["cost_nano_usd"]
+
+
+def test_without_a_stream_it_is_the_same(world: World) -> None:
+    key = world.primary("whole", Storm({"529": 1}).play)
+    answer = world.product.post(ANSWER, key=key)
+    assert answer.json()["content"][0]["text"] == "from the other side"
+
+
+def test_nobody_left_is_one_error_of_ours(world: World) -> None:
+    key = world.primary("alone", Storm({"500": 1}).play, fallbacks=False)
+    answer = world.product.post(ANSWER, key=key, stream=True)
+    assert (answer.status_code, answer.headers["x-should-retry"]) == (503, "false")
+
+
+async def _one(client: httpx.AsyncClient, world: World, key: str, number: int) -> tuple[int, str, float]:
+    """(status, last event, seconds to the first byte) of one streamed request."""
+    headers = world.product.headers(key, **{"x-claude-code-session-id": f"{key}-{number % SESSIONS}"})
+    body = {
+        "model": "claude-opus-5-5",
+        "max_tokens": 400,
+        "stream": True,
+        "messages": [{"role": "user", "content": f"{ANSWER} {number}"}],
+    }
+    began = time.monotonic()
+    async with client.stream("POST", f"{world.product.base_url}/v1/messages", json=body, headers=headers) as answer:
+        parts = aiter(answer.aiter_text())
+        text = await anext(parts)
+        first = time.monotonic() - began
+        async for part in parts:
+            text += part
+    if answer.status_code != 200:
+        return answer.status_code, json.loads(text)["error"]["type"], first
+    return 200, sse_events(text)[-1][0], first
+
+
+async def _all(world: World, key: str, count: int) -> list[tuple[int, str, float]]:
+    numbers = iter(range(count))
+
+    async def work(client: httpx.AsyncClient) -> list[tuple[int, str, float]]:
+        return [await _one(client, world, key, number) for number in numbers]
+
+    async with httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=AT_ONCE)) as client:
+        return list(chain(*await asyncio.gather(*(work(client) for _ in range(AT_ONCE)))))
+
+
+def test_a_storm(world: World, record_property: Any) -> None:
+    """2,000 requests; of those to the primary more than half fail, a twentieth of them by a time-out."""
+    storm = Storm({"ok": 10, "429": 3, "529": 3, "500": 3, "cut": 3, "overloaded event": 2, "timeout": 0.5})
+    hard = {"limit_usd": 1000, "period": "month", "enforcement": "hard"}
+    key = world.primary("storm", storm.play, budgets=[hard])
+    found = asyncio.run(_all(world, key, REQUESTS))
+    assert [(status, last) for status, last, _ in found if (status, last) != (200, "message_stop")] == []
+    rows = _rows(world, key)
+    assert len(rows) == REQUESTS
+    moved = [row for row in rows if len(row["attempts"]) > 1]
+    print(f"{dict(storm.met)}; {len(moved)} requests went on, {REQUESTS - len(moved)} had one attempt")
+    assert len(moved) > 100
+    _every_attempt_is_priced(rows, world, key)
+    _sessions_stay(rows, key)
+    _added_time(world, rows)
+
+
+def _rows(world: World, key: str) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 20
+    while True:
+        page = world.product.api("GET", "requests/", params={"page_size": "1000", "virtual_key": key})
+        rows = list(page["results"])
+        while page["next"]:
+            page = world.product.api("GET", page["next"].partition("/api/v1/")[2])
+            rows += page["results"]
+        if len(rows) >= REQUESTS or time.monotonic() > deadline:
+            return rows
+        time.sleep(0.2)
+
+
+def _every_attempt_is_priced(rows: list[dict[str, Any]], world: World, key: str) -> None:
+    for row in rows:
+        assert row["cost_nano_usd"] == sum(attempt["cost_nano_usd"] for attempt in row["attempts"])
+        for attempt in row["attempts"]:
+            # Unknown is never zero: a time-out had the whole prompt.
+            assert (attempt["cost_nano_usd"] > 0) is (attempt.get("reason") in {None, "timeout"}), attempt
+    (budget,) = [b for b in world.product.api("GET", "budgets/")["results"] if b["target"] == f"{key} team"]
+    spent = round(float(budget["spent_usd"]) * 10**9)
+    assert spent == sum(row["cost_nano_usd"] for row in rows)
+    assert float(budget["spent_usd"]) <= float(budget["limit_usd"])
+
+
+def _sessions_stay(rows: list[dict[str, Any]], key: str) -> None:
+    """Outside failures a session is where it was: the primary, or the one behind it that is this session's own."""
+    behind: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["provider"] != key:
+            behind[row["session_id"]].add(row["provider"])
+    assert {len(providers) for providers in behind.values()} == {1}
+    assert len(set.union(*behind.values())) == 2
+
+
+def _added_time(world: World, rows: list[dict[str, Any]]) -> None:
+    """The time to the first byte that a failover adds beyond the attempt that failed."""
+    straight: dict[str, list[float]] = defaultdict(list)
+    after: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        attempts = row["attempts"]
+        if len(attempts) == 1:
+            straight[row["provider"]].append(row["ttft_ms"])
+        elif len(attempts) == 2 and attempts[0]["reason"] != "timeout":
+            after[row["provider"]].append(row["ttft_ms"] - attempts[0]["latency_ms"])
+    added = {
+        name: statistics.median(after[name]) - statistics.median(straight[name])
+        for name in after
+        if name in straight and len(straight[name]) >= 20
+    }
+    print("added by a failover, p50 in ms:", {name: round(ms, 2) for name, ms in added.items()})
+    assert added
+    assert max(added.values()) <= 5
