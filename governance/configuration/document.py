@@ -64,6 +64,8 @@ def parse(text: str) -> Document:
 def _decode(kind: Any, value: Any, path: str, problems: list[str]) -> Any:
     """`value` as `kind`; what does not fit is added to `problems` and gives None."""
     kind = _without_none(kind)
+    if kind is Any:
+        return value
     if dataclasses.is_dataclass(kind):
         return _object(kind, value, path, problems)
     if get_origin(kind) is list:

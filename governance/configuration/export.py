@@ -11,12 +11,14 @@ from django.db import models
 
 from governance.configuration.limits import WEEK_STARTS
 from governance.domain.money import nano_to_usd
+from governance.domain.provider_kinds import KINDS
 from governance.models import (
     Budget,
     Customer,
     Developer,
     Project,
     Provider,
+    ProviderCredential,
     RateLimit,
     RoutingRule,
     RoutingSettings,
@@ -72,11 +74,21 @@ def _provider(row: Provider) -> dict[str, Any]:
     return {
         "name": row.name,
         "kind": row.kind,
-        **_unless_default(row, "base_url", "rank", active="is_active"),
-        "credentials": [
-            {"name": credential.name, **_unless_default(credential, "secret_env", "weight", active="is_active")}
-            for credential in row.credentials.all()
-        ],
+        **_unless_default(
+            row, "base_url", "region", "project", "options", "rank", models="model_map", active="is_active"
+        ),
+        "credentials": [_credential(credential) for credential in row.credentials.all()],
+    }
+
+
+def _credential(row: ProviderCredential) -> dict[str, Any]:
+    # How it proves who calls is always said: what is usual of the kind may depend on a secret that is not in the file.
+    method = {"method": row.method} if KINDS[row.provider.kind].methods else {}
+    limits = ("requests_per_minute", "tokens_per_minute", "concurrent")
+    return {
+        "name": row.name,
+        **method,
+        **_unless_default(row, "identifier", "secret_env", "weight", *limits, active="is_active"),
     }
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from governance.configuration import schema
 from governance.configuration.writer import Writer
+from governance.domain.provider_kinds import NEEDS_SECRET, usual_method
 from governance.encryption import CannotDecrypt, seal
 from governance.models import Provider, ProviderCredential
+
+_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent")
 
 
 def put_provider(writer: Writer, said: schema.Provider, path: str) -> None:
@@ -19,6 +22,10 @@ def put_provider(writer: Writer, said: schema.Provider, path: str) -> None:
             "name": said.name,
             "kind": said.kind,
             "base_url": said.base_url,
+            "region": said.region,
+            "project": said.project,
+            "model_map": said.models,
+            "options": said.options,
             "rank": said.rank,
             "is_active": said.active,
         },
@@ -35,19 +42,27 @@ def _put_credential(writer: Writer, provider: Provider, said: schema.Credential,
         # budget needs no provider secret at hand.
         writer.secret(said.secret_env, path)
     label = f"credential {provider.name}/{said.name}"
+    method: str | None = said.method
+    if method is None and credential._state.adding:
+        method = usual_method(provider.kind, secret=bool(said.secret_env), identifier=bool(said.identifier))
     writer.put(
         credential,
         label=label,
         path=path,
         values={
             "name": said.name,
+            "method": method,
+            "identifier": said.identifier,
             "secret_env": said.secret_env,
             "secret": _sealed(writer, credential, said.secret_env),
             "weight": None if said.weight is None else float(said.weight),
+            **{name: getattr(said, name) or None for name in _LIMITS},
             "is_active": said.active,
         },
+        emptied=[name for name in _LIMITS if getattr(said, name) == 0],
     )
-    if provider.kind != Provider.Kind.SIMULATED and not (credential.secret_env or credential.secret):
+    needs_secret = provider.kind != Provider.Kind.SIMULATED and credential.method in NEEDS_SECRET
+    if needs_secret and not (credential.secret_env or credential.secret):
         writer.outcome.note(f"{label} has no secret yet: name a secret_env or enter it in the admin.")
 
 

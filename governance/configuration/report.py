@@ -13,6 +13,7 @@ _WEEK_STARTS = {0: "monday", 6: "sunday"}
 
 FILE_NAMES = {
     "model_patterns": "models",
+    "model_map": "models",
     "limit_nano_usd": "limit_usd",
     "emergency_reserve_nano_usd": "emergency_reserve_usd",
     "is_active": "active",

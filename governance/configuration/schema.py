@@ -7,8 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
+Kind = Literal[
+    "anthropic", "bedrock", "vertex", "foundry", "compatible", "openai", "azure_openai", "gemini", "simulated"
+]
+Method = Literal[
+    "api_key",
+    "aws_default",
+    "aws_static",
+    "aws_profile",
+    "aws_role",
+    "google_default",
+    "google_service_account",
+]
 Period = Literal["hour", "day", "week", "month", "quarter", "year", "lifetime"]
 
 
@@ -60,17 +72,29 @@ class Limited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
+    """Of the limits 0 takes one away."""
+
     name: str
+    method: Method | None = None
+    identifier: str | None = None
     secret_env: str | None = None
     weight: Decimal | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent: int | None = None
     active: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     name: str
-    kind: Literal["anthropic", "simulated"] | None = None
+    kind: Kind | None = None
     base_url: str | None = None
+    region: str | None = None
+    project: str | None = None
+    models: dict[str, str] | None = None
+    """Its own id of a model by pattern."""
+    options: dict[str, Any] | None = None
     rank: int | None = None
     active: bool | None = None
     credentials: list[Credential] = field(default_factory=list)

@@ -158,4 +158,16 @@ def credential_problems(*, kind: str, method: str, identifier: str, named: str) 
     return problems
 
 
+def usual_method(kind: str, *, secret: bool, identifier: bool) -> str:
+    """How a credential of which nobody says it proves who calls: by what is known of it."""
+    known = KINDS.get(kind)
+    methods = known.methods if known is not None else ()
+    fitting = (
+        method
+        for method in methods
+        if (method in NEEDS_SECRET) == secret and (method in NEEDS_IDENTIFIER) <= identifier
+    )
+    return next(fitting, methods[0] if methods else "api_key")
+
+
 _REGIONS = {"bedrock": "eu-central-1", "vertex": "europe-west1 or global"}

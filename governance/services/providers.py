@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from governance.domain.provider_kinds import usual_method
 from governance.models import Provider, ProviderAccess, ProviderCredential, VirtualKey
 from governance.services.audit import Actor
 from governance.services.records import save_with_audit
@@ -25,7 +26,12 @@ def create_credential(
     actor_name: str = "",
     **values: Any,
 ) -> ProviderCredential:
-    """A new credential; the secret, where one is given, is stored encrypted. Raises ValidationError."""
+    """A new credential; the secret, where one is given, is stored encrypted. Raises ValidationError.
+
+    Where `method` is not said it is what the kind's credentials with (or without) a secret usually are.
+    """
+    known = bool(secret or values.get("secret_env"))
+    values.setdefault("method", usual_method(provider.kind, secret=known, identifier=bool(values.get("identifier"))))
     credential = ProviderCredential(provider=provider, name=name, **values)
     seal_secret(credential, secret)
     return save_with_audit(instance=credential, actor=actor, actor_name=actor_name)

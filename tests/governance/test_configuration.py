@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from governance.configuration import ConfigurationError, apply, export, parse
 from governance.configuration.schema import Budget as SaidBudget
+from governance.configuration.schema import Kind, Method
 from governance.domain.keys import make_secret, parse_secret
+from governance.domain.provider_kinds import KINDS, METHODS
 from governance.models import (
     AuditEntry,
     Budget,
@@ -27,6 +29,7 @@ from governance.models import (
     Project,
     Provider,
     ProviderAccess,
+    ProviderCredential,
     RateLimit,
     Team,
     VirtualKey,
@@ -290,8 +293,36 @@ class TestKeys:
     [
         ("routes: [{when: x}]", "routes[0].name: is missing."),
         (
+            "providers: [{name: b, kind: bedrok}]",
+            "providers[0].kind: must be one of anthropic, bedrock, vertex, foundry, compatible, openai, azure_openai, "
+            "gemini, simulated, not 'bedrok'.",
+        ),
+        (
             "providers: [{name: b, kind: bedrock}]",
-            "providers[0].kind: must be one of anthropic, simulated, not 'bedrock'.",
+            "providers[0].region: Amazon Bedrock is called in a region: name it, for example eu-central-1.",
+        ),
+        (
+            "providers: [{name: f, kind: foundry}]",
+            "providers[0].base_url: Microsoft Foundry has no address of its own: give the one to call.",
+        ),
+        (
+            "providers: [{name: a, models: {claude-*: a b}}]",
+            "providers[0].models: 'a b' is not a model id: 1 to 200 characters without spaces.",
+        ),
+        (
+            "providers: [{name: o, kind: openai, options: {region: x}}]",
+            "providers[0].options: 'region' is no setting of OpenAI or compatible (OpenRouter, vLLM, Ollama). "
+            "It takes max_tokens_field.",
+        ),
+        (
+            "providers: [{name: a, credentials: [{name: c, method: aws_default}]}]",
+            "providers[0].credentials[0].method: Anthropic API does not take “AWS: the environment's own role or "
+            "variables”. It takes: API key.",
+        ),
+        (
+            "providers: [{name: b, kind: bedrock, region: eu-west-1, credentials: [{name: c, method: aws_role}]}]",
+            "providers[0].credentials[0].identifier: Give the role's ARN: “AWS: role to assume (its ARN here)” "
+            "needs it.",
         ),
         ("customers: [{name: 12}]", 'customers[0].name: must be text, not 12. Put it in quotes: "…".'),
         ("customers: [{nme: A}]", "customers[0].name: is missing."),
@@ -442,6 +473,50 @@ class TestExport:
         apply(parse(first))
 
         assert export() == first
+
+    PROVIDERS = """
+        providers:
+          - name: bedrock
+            kind: bedrock
+            region: eu-central-1
+            models: {claude-opus-*: arn:aws:bedrock:eu-central-1:123:application-inference-profile/x}
+            options: {inference_prefix: "", unsupported_betas: [one-beta]}
+            credentials:
+              - {name: role, method: aws_role, identifier: "arn:aws:iam::123:role/x", requests_per_minute: 50, concurrent: 4}
+              - {name: own}
+              - {name: key, secret_env: BEDROCK_KEY, tokens_per_minute: 100000}
+          - {name: vertex, kind: vertex, region: global, project: acme-ai, credentials: [{name: own}]}
+        """  # noqa: E501
+
+    def test_what_a_kind_of_provider_needs_goes_in_and_comes_out(self) -> None:
+        apply(parse(self.PROVIDERS), environ={"BEDROCK_KEY": "x"})
+        first = export()
+        bedrock = Provider.objects.get(name="bedrock")
+        assert bedrock.options == {"inference_prefix": "", "unsupported_betas": ["one-beta"]}
+        methods = {one.name: one.method for one in ProviderCredential.objects.order_by("provider_id", "name")}
+        assert methods == {"key": "api_key", "own": "google_default", "role": "aws_role"}
+        assert bedrock.credentials.get(name="own").method == "aws_default"
+        outcome = apply(parse(first), environ={})
+        assert (outcome.created, outcome.changed) == (0, 0)
+        Provider.objects.all().delete()
+        apply(parse(first), environ={"BEDROCK_KEY": "x"})
+        assert export() == first
+
+    def test_a_limit_of_zero_takes_it_away(self) -> None:
+        apply(parse(self.PROVIDERS), environ={"BEDROCK_KEY": "x"})
+        apply(parse("providers: [{name: bedrock, credentials: [{name: role, concurrent: 0}]}]"))
+        role = ProviderCredential.objects.get(name="role")
+        assert (role.concurrent, role.requests_per_minute) == (None, 50)
+
+    def test_only_what_needs_a_secret_is_said_to_have_none(self) -> None:
+        text = "providers: [{name: v, kind: vertex, region: global, project: p, credentials: [{name: own}]}]"
+        assert not [line for line in apply(parse(text)).lines if "no secret" in line]
+        text = "providers: [{name: a, credentials: [{name: main}]}]"
+        assert [line for line in apply(parse(text)).lines if "a/main has no secret yet" in line]
+
+    def test_the_file_knows_every_kind_and_method(self) -> None:
+        assert set(get_args(Kind)) == set(KINDS)
+        assert set(get_args(Method)) == set(METHODS)
 
     LADDER = """
         customers:

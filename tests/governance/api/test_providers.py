@@ -6,6 +6,7 @@ import uuid
 
 from governance.models import AuditEntry, Provider, ProviderCredential
 from tests.governance.api.world import World, client_for, results, user_with
+from tests.governance.provider_world import dead, process, provider, tell
 
 URL = "/api/v1/providers/"
 SECRET = "sk-ant-api03-" + "q" * 40
@@ -73,3 +74,40 @@ def test_permissions(world: World) -> None:
     assert reader.post(f"{URL}{provider.pk}/credentials/", {"name": "x"}, format="json").status_code == 403
     nobody = client_for(user_with("nobody", customer=world.acme))
     assert nobody.get(URL).status_code == 403
+
+
+def test_what_a_kind_needs_is_checked(world: World) -> None:
+    wrong = world.root.post(URL, {"name": "b", "kind": "bedrock"}, format="json")
+    assert (wrong.status_code, wrong.json()) == (
+        400, {"region": ["Amazon Bedrock is called in a region: name it, for example eu-central-1."]}
+    )  # fmt: skip
+    body = {
+        "name": "b", "kind": "bedrock", "region": "eu-central-1", "model_map": {"claude-opus-*": "my-profile"},
+        "options": {"inference_prefix": "eu"},
+    }  # fmt: skip
+    row = world.root.post(URL, body, format="json").json()
+    assert {name: row[name] for name in body} == body
+    assert row["health"]["state"] == "unknown"
+    url = f"{URL}{row['id']}/credentials/"
+    wrong = world.root.post(url, {"name": "c", "method": "google_default"}, format="json")
+    assert (wrong.status_code, list(wrong.json())) == (400, ["method"])
+    wrong = world.root.post(url, {"name": "c", "method": "aws_static", "secret": SECRET}, format="json")
+    assert (wrong.status_code, list(wrong.json())) == (400, ["identifier"])
+    made = world.root.post(url, {"name": "c", "requests_per_minute": 60, "concurrent": 2}, format="json").json()
+    assert (made["method"], made["requests_per_minute"], made["tokens_per_minute"]) == ("aws_default", 60, None)
+    assert world.root.patch(f"{url}{made['id']}/", {"concurrent": 0}, format="json").status_code == 400
+    moved = world.root.patch(f"{URL}{row['id']}/", {"kind": "anthropic", "options": {}}, format="json")
+    assert moved.json()["kind"] == [
+        "Its credential c does not fit: Anthropic API does not take “AWS: the environment's own role or variables”. "
+        "It takes: API key. Remove it first."
+    ]
+
+
+def test_health_is_what_the_processes_say(world: World) -> None:
+    made = provider()
+    tell(process(), made, "down", dead(), why="main: rejected with 401", requests=3, failures=3)
+    (row,) = results(world.root.get(URL))
+    health = row["health"]
+    assert (health["state"], health["why"], health["requests"]) == ("down", "main: rejected with 401", 3)
+    assert [(one["name"], one["state"]) for one in health["credentials"]] == [("main", "dead")]
+    assert world.root.get(f"{URL}{made.pk}/").json()["health"] == health
