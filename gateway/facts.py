@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.exchange import Exchange
 from gateway.wire.headers import Headers
 from gateway.wire.look import Look, look
+from gateway.wire.peek import Peek
 from gateway.worst import prompt_estimate
 from governance.domain.access import Grant
 from governance.domain.allowance import Allowance, Unit
 from governance.domain.complexity import Features, score
 from governance.domain.facts import WEEKDAYS, Facts
 from governance.snapshot import applicable
+from observability.records import RequestRecord
 
 LOOKED_AT: Final = frozenset({"turns", "images", "effort", "tool_names", "complexity"})
+_MEASURED: Final = frozenset({"prompt_tokens", "complexity"})
 _CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-comptroller-key"})
 _MAX_HEADER: Final = 1_000
 """Characters kept of a header's value."""
@@ -25,25 +27,53 @@ _MAX_HEADER: Final = 1_000
 
 def facts_of(exchange: Exchange, grant: Grant, model: str, names: frozenset[str], used_percent: int) -> Facts:
     """The facts; what is not among `names` may be left at its default."""
-    record, peek = exchange.record, exchange.peek
-    seen = look(exchange.body) if names & LOOKED_AT else Look()
-    tokens = prompt_estimate(exchange) if names & {"prompt_tokens", "complexity"} else 0
-    local = _local(exchange, grant) if names & {"hour", "weekday"} else record.started_at
+    return build(
+        names,
+        record=exchange.record,
+        peek=exchange.peek,
+        body=exchange.body,
+        headers=exchange.headers,
+        grant=grant,
+        model=model,
+        prompt_tokens=prompt_estimate(exchange) if names & _MEASURED else 0,
+        used_percent=used_percent,
+        zone=exchange.snapshot.zones.get(grant.customer_id, "UTC"),
+        weights=exchange.snapshot.rules.weights,
+    )
+
+
+def build(
+    names: frozenset[str],
+    *,
+    record: RequestRecord,
+    peek: Peek | None,
+    body: bytes,
+    headers: Headers,
+    grant: Grant,
+    model: str,
+    prompt_tokens: int,
+    used_percent: int,
+    zone: str,
+    weights: Mapping[str, float],
+) -> Facts:
+    """The same out of its parts: the test bench has no exchange."""
+    seen = look(body) if names & LOOKED_AT else Look()
+    local = record.started_at.astimezone(ZoneInfo(zone)) if names & {"hour", "weekday"} else record.started_at
     client, _, version = record.client.partition("/")
-    request_class = _class(exchange)
+    request_class = _class(record)
     thinking = peek.thinking if peek else ""
     thinking_budget = (peek.thinking_budget_tokens or 0) if peek else 0
     tool_count = peek.tool_count if peek else 0
     made = None
     if "complexity" in names:
         features = Features(
-            tokens, seen.turns, tool_count, seen.images, thinking, thinking_budget, seen.effort, request_class
+            prompt_tokens, seen.turns, tool_count, seen.images, thinking, thinking_budget, seen.effort, request_class
         )
-        made = score(features, exchange.snapshot.rules.weights)
+        made = score(features, weights)
     return Facts(
         model=model,
         request_class=request_class,
-        prompt_tokens=tokens,
+        prompt_tokens=prompt_tokens,
         complexity=made.value if made else 0,
         turns=seen.turns,
         tool_count=tool_count,
@@ -66,7 +96,7 @@ def facts_of(exchange: Exchange, grant: Grant, model: str, names: frozenset[str]
         key=grant.key_name,
         session=record.session_id,
         tags=record.tags,
-        headers=told_headers(exchange.headers) if "headers" in names else {},
+        headers=told_headers(headers) if "headers" in names else {},
         score=made,
     )
 
@@ -98,14 +128,8 @@ def used_percent(exchange: Exchange, budgets: list[Allowance]) -> int:
     return most
 
 
-def _class(exchange: Exchange) -> str:
+def _class(record: RequestRecord) -> str:
     """As the client says; a subagent tells itself by its id, too."""
-    record = exchange.record
     if record.request_class and record.request_class != "count_tokens":
         return record.request_class
     return "subagent" if record.agent_id else "main"
-
-
-def _local(exchange: Exchange, grant: Grant) -> datetime:
-    zones: Mapping[int, str] = exchange.snapshot.zones
-    return exchange.record.started_at.astimezone(ZoneInfo(zones.get(grant.customer_id, "UTC")))

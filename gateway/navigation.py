@@ -80,6 +80,7 @@ _NAVIGATION: list[dict[str, Any]] = [
         "separator": True,
         "items": [
             _rows("Providers", "cloud", "governance.provider"),
+            _rows("Routing rules", "fork_right", "governance.routingrule"),
             _rows("Prices", "sell", "governance.price"),
             _rows("Price proposals", "price_check", "governance.priceproposal"),
             _rows("Customer terms", "percent", "governance.priceoverride"),

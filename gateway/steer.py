@@ -92,7 +92,7 @@ def _follow(exchange: Exchange, grant: Grant, model: str, decision: Decision) ->
 
 
 def _plan(exchange: Exchange, grant: Grant, model: str, decision: Decision) -> None:
-    """Targets come first (what was asked for, where a rule names only fallbacks); each fallback is its own tier."""
+    """Targets first (what was asked for, where a rule names only fallbacks), then each fallback in its own tier."""
     firsts: Sequence[RuleTarget] = decision.targets or (RuleTarget(),)
     planned = [Planned(target.model or model, target.provider_id, 0, target.weight) for target in firsts]
     planned += [

@@ -7,8 +7,10 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
+from gateway.rule_bench import rule_bench
 from governance.admin.pickers import Picker
 from governance.admin.unpriced import unpriced
+from observability.admin.dry_run import rule_dry_run
 from observability.admin.live import live_log
 
 
@@ -31,6 +33,8 @@ urlpatterns = [
     re_path(r"^v1/(?:messages|models)(?:/.*)?$", without_prefix),
     path("admin/live/", admin.site.admin_view(live_log), name="live_log"),
     path("admin/unpriced/", admin.site.admin_view(unpriced), name="unpriced_models"),
+    path("admin/routing/bench/", admin.site.admin_view(rule_bench), name="rule_bench"),
+    path("admin/routing/dry-run/", admin.site.admin_view(rule_dry_run), name="rule_dry_run"),
     path("admin/autocomplete/", admin.site.admin_view(Picker.as_view(admin_site=admin.site))),
     path("admin/", admin.site.urls),
     path("me/", include("gateway.me.urls")),

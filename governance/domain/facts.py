@@ -20,7 +20,7 @@ class Variable:
     kind: Kind
     meaning: str
     logged: bool = True
-    """Whether every row of the request log tells it. Of the rest, a row tells what a rule read (`noted`), if anything."""
+    """Whether every row of the request log tells it; of the rest, it tells what rules read and it keeps (`noted`)."""
 
 
 VARIABLES: Final = (
