@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 _QUALITY_ORDER = ("exact", "reconciled", "estimated", "unpriced")
 """A request is as certain as the least certain of its attempts."""
 
+_CHARGE_REFUSALS = frozenset({"openai", "gemini"})
+"""Platforms whose filters stop an answer that is charged all the same; Claude's refusals without content are free."""
+
 
 def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
     """Complete the record and hand it over. Later calls do nothing: the first way out wins."""
@@ -169,7 +172,7 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
         return None, "exact"
     if metered.usage is not None and (metered.complete or metered.output_final):
         return metered.usage, "exact"
-    if metered.error_type and metered.usage is None:
+    if metered.error_type and metered.usage is None and not metered.has_content:
         return None, "exact"
     output = tokens.estimate_output(metered.content_bytes)
     if metered.usage is not None:
@@ -181,7 +184,8 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
 
 def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Cost:
     metered, target = attempt.metered, attempt.target
-    free = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
+    refused = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
+    free = refused and attempt.platform not in _CHARGE_REFUSALS
     customer_id = exchange.grant.customer_id if exchange.grant else None
     name, region = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
     prices, at = exchange.snapshot.prices, exchange.record.started_at

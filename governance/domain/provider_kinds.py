@@ -27,12 +27,13 @@ class ProviderKind:
 _LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
 
 _CHAT = {
-    "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens (Ollama).",
+    "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens.",
     "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
     "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
-    '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Empty takes low, medium and high for OpenAI\'s reasoning models.',
+    '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Not set: low, medium and high for OpenAI\'s reasoning models.',
     "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
     "system_role": "Role of the system prompt: system (usual) or developer.",
+    "late_system_role": "Role of system messages inside the conversation: system (usual), developer or user.",
     "unsupported_fields": 'Fields (a list) that the models refuse: left out of requests, for example ["temperature"].',
     "max_description_characters": "Most characters of a tool's description; a longer one goes into the system message.",
 }
@@ -77,8 +78,8 @@ KINDS: Mapping[str, ProviderKind] = {
             "openai",
             "OpenAI or compatible (OpenRouter, vLLM, Ollama)",
             "openai",
-            note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's. A server that asks "
-            "for no key takes any text as one.",
+            note="Address up to /v1, for example https://openrouter.ai/api/v1. Empty takes OpenAI's. "
+            "A server that asks for no key takes any text as one.",
             options=_CHAT,
         ),
         ProviderKind(

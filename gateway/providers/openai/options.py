@@ -19,6 +19,7 @@ _THEIR_EFFORTS: Final = ("low", "medium", "high")
 """What every one of them takes."""
 _REFUSED_BY_THEM: Final = frozenset({"temperature", "top_p", "stop"})
 _MOST_ID_CHARACTERS: Final = 40
+_ROLES: Final = ("system", "developer", "user")
 _FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
 
@@ -38,7 +39,8 @@ def dialect(provider: ProviderConfig, model: str, *, own: bool) -> Dialect:
     return Dialect(
         max_tokens_field=options.word("max_tokens_field", _FIELDS) or _FIELDS[0],
         max_output_tokens=options.number("max_output_tokens"),
-        system_role=options.word("system_role", ("system", "developer")) or "system",
+        system_role=options.word("system_role", _ROLES[:2]) or _ROLES[0],
+        late_system_role=options.word("late_system_role", _ROLES) or _ROLES[0],
         efforts=tuple(sorted(efforts, key=EFFORTS.index)),
         reasoning_field=options.word("reasoning_field", ("reasoning_content", "reasoning")),
         left_out=frozenset(left_out),

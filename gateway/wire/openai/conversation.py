@@ -34,7 +34,7 @@ class Conversation:
     def take(self, message: Message) -> None:
         match message.role:
             case "system":
-                self._put({"role": self._dialect.system_role, "content": joined(message.content)})
+                self._put({"role": self._dialect.late_system_role, "content": joined(message.content)})
             case "assistant":
                 self._settle()
                 self._assistant(message)

@@ -18,6 +18,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: int | None = None
     """The most tokens that may be asked for; Claude Code asks for up to 128,000, which small models refuse."""
     system_role: str = "system"
+    late_system_role: str = "system"
+    """Of system messages inside the conversation; the templates of some open models refuse them there."""
     efforts: tuple[str, ...] = ()
     """Those of EFFORTS that the model takes, in that order; empty where it knows none, and refuses the field."""
     reasoning_field: str = ""
