@@ -4,11 +4,20 @@ from collections.abc import Mapping
 
 from gateway.providers.anthropic import Anthropic
 from gateway.providers.base import Provider
+from gateway.providers.bedrock import Bedrock
+from gateway.providers.compatible import Compatible, Foundry
 from gateway.providers.openai import AzureOpenAI, OpenAI
 from gateway.providers.simulated import Simulated
 
-PROVIDERS: Mapping[str, Provider] = {
-    provider.kind: provider for provider in (Anthropic(), OpenAI(), AzureOpenAI(), Simulated())
-}
+_KINDS: tuple[Provider, ...] = (
+    Anthropic(),
+    Bedrock(),
+    Foundry(),
+    Compatible(),
+    OpenAI(),
+    AzureOpenAI(),
+    Simulated(),
+)
+PROVIDERS: Mapping[str, Provider] = {provider.kind: provider for provider in _KINDS}
 
 __all__ = ["PROVIDERS", "Provider"]

@@ -23,7 +23,7 @@ from tests.functional.product import Product, database, sse_events
 REQUESTS = 2_000
 AT_ONCE = 12
 SESSIONS = 50
-READ_SECONDS = 1.0
+READ_SECONDS = 1
 ANSWER = '[[sim: text="from the other side" input_tokens=1000 output_tokens=300]]'
 
 

@@ -20,7 +20,7 @@ from gateway.wire import sse
 
 
 class _Chunk(msgspec.Struct):
-    bytes: bytes
+    data: bytes = msgspec.field(name="bytes")
     """Base64 on the wire."""
 
 
@@ -115,7 +115,7 @@ def _translated(message: Any) -> bytes:
 
 def _as_sse(payload: bytes) -> bytes:
     try:
-        data = _chunk(payload).bytes
+        data = _chunk(payload).data
         name = _event(data).type
     except _UNREADABLE as error:
         raise Untranslatable(f"it sent a chunk that is not an event ({error})") from None
