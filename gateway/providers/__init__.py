@@ -4,11 +4,14 @@ from collections.abc import Mapping
 
 from gateway.providers.anthropic import Anthropic
 from gateway.providers.base import Provider
+from gateway.providers.compatible import Compatible, Foundry
 from gateway.providers.openai import AzureOpenAI, OpenAI
 from gateway.providers.simulated import Simulated
+from gateway.providers.vertex import Vertex
 
 PROVIDERS: Mapping[str, Provider] = {
-    provider.kind: provider for provider in (Anthropic(), OpenAI(), AzureOpenAI(), Simulated())
+    provider.kind: provider
+    for provider in (Anthropic(), Vertex(), Foundry(), Compatible(), OpenAI(), AzureOpenAI(), Simulated())
 }
 
 __all__ = ["PROVIDERS", "Provider"]
