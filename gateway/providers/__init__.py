@@ -8,10 +8,12 @@ from gateway.providers.bedrock import Bedrock
 from gateway.providers.compatible import Compatible, Foundry
 from gateway.providers.openai import AzureOpenAI, OpenAI
 from gateway.providers.simulated import Simulated
+from gateway.providers.vertex import Vertex
 
 _KINDS: tuple[Provider, ...] = (
     Anthropic(),
     Bedrock(),
+    Vertex(),
     Foundry(),
     Compatible(),
     OpenAI(),
