@@ -105,7 +105,8 @@ async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: boo
         tried.failed = error.reason
         raise
     tried.status = response.status
-    tried.provider_request_id = (response.header(b"request-id") or b"").decode("latin-1")[:128]
+    own_id = response.header(b"request-id") or response.header(b"x-amzn-requestid") or b""
+    tried.provider_request_id = own_id.decode("latin-1")[:128]
     outcome: Outcome | None = None
     try:
         outcome = await _answer(exchange, tried, provider, call, response, alone=alone)

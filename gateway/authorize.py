@@ -8,6 +8,7 @@ from gateway import errors
 from gateway.exchange import Candidate, Exchange
 from gateway.providers import PROVIDERS
 from governance.domain.access import Access, Grant, address_allowed, matches
+from governance.domain.bedrock_ids import anthropic_id
 from governance.snapshot import Snapshot
 
 
@@ -78,12 +79,13 @@ def accesses_of(grant: Grant, snapshot: Snapshot) -> tuple[Access, ...]:
 
 
 def allowed_models(grant: Grant, exchange: Exchange) -> list[str]:
-    """Ids of the price catalog that this key may use, in the order of the catalog."""
+    """Models of the price catalog that this key may use, as Anthropic spells them, in alphabetical order."""
     snapshot = exchange.snapshot
     found: dict[str, None] = {}
     for access in accesses_of(grant, snapshot):
         platform = PROVIDERS[snapshot.providers[access.provider_id].kind].platform
-        for model in snapshot.prices.models(platform, exchange.record.started_at):
+        for listed in snapshot.prices.models(platform, exchange.record.started_at):
+            model = anthropic_id(listed)
             if matches(grant.models, model) and matches(access.models, model):
                 found[model] = None
     return sorted(found)

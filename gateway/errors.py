@@ -60,6 +60,18 @@ def key_missing() -> Refused:
     )
 
 
+def key_in_signature() -> Refused:
+    return Refused(
+        Answer(
+            401,
+            "authentication_error",
+            "The request is signed with AWS credentials, which cannot carry a virtual key. Set "
+            "AWS_BEARER_TOKEN_BEDROCK to the key you were given (it starts with sk-cmp-).",
+            NO_RETRY,
+        )
+    )
+
+
 def key_unknown() -> Refused:
     return Refused(
         Answer(

@@ -70,9 +70,12 @@ class _Count(msgspec.Struct):
     input_tokens: int
 
 
+_NOT_COUNTED: Final = frozenset({"max_tokens", "metadata", "stop_sequences", "temperature", "top_k", "top_p"})
+
 _envelope = msgspec.json.Decoder(_Envelope).decode
 _to_count = msgspec.json.Decoder(_ToCount).decode
 _count = msgspec.json.Decoder(_Count).decode
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -127,12 +130,14 @@ class BedrockCountFormat(BedrockFormat):
     """CountTokens: the same, with the body that is to be counted packed into another."""
 
     def messages(self, body: bytes) -> bytes:
+        """Without what an InvokeModel's body must say and a count does not take."""
         try:
-            return b64decode(_to_count(body).input.invoked.body, validate=True)
+            fields = _fields(b64decode(_to_count(body).input.invoked.body, validate=True))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
             raise BadBody(
                 'A count takes {"input": {"invokeModel": {"body": "<the body in base64>"}}}; Converse is not served.'
             ) from None
+        return _encode({name: raw for name, raw in fields.items() if name not in _NOT_COUNTED})
 
 
 def _framed(event: sse.Event) -> bytes:

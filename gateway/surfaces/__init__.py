@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from gateway.line.base import Surface
-from gateway.surfaces import anthropic, openai, vertex
+from gateway.surfaces import anthropic, bedrock, openai, vertex
 
 SURFACES: Mapping[str, Surface] = {
     anthropic.PREFIX: anthropic.anthropic,
+    bedrock.PREFIX: bedrock.bedrock,
     vertex.PREFIX: vertex.vertex,
     openai.PREFIX: openai.openai,
 }

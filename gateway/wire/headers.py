@@ -48,6 +48,7 @@ _NOT_RELAYED: Final = _HOP_BY_HOP | {
     b"server",
     b"set-cookie",
     b"strict-transport-security",
+    b"x-amzn-requestid",
     b"x-should-retry",
 }
 _NOT_RELAYED_PREFIXES: Final = (b"anthropic-ratelimit-", b"x-comptroller-")

@@ -21,6 +21,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from anthropic._constants import ANTHROPIC_API_VERSION
+
 from gateway.simulator.app import Simulator
 from gateway.simulator.line import Cut
 from governance.domain.bedrock_ids import anthropic_id, is_bedrock_id, split_prefix
@@ -102,6 +104,8 @@ class Fault:
     """Send the next frame with a wrong checksum instead."""
     delay: float = 0.0
     """Seconds before the first byte."""
+    streams: bool = False
+    """Whether it waits for a request that streams."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,8 @@ class Bedrock:
         return {"inputTokens": json.loads(answer.body)["input_tokens"]}
 
     async def _invoke(self, model: str, request: Seen, stream: bool, writer: asyncio.StreamWriter) -> None:
-        fault = self.faults.pop(0) if self.faults else None
+        due = bool(self.faults) and (stream or not self.faults[0].streams)
+        fault = self.faults.pop(0) if due else None
         if fault is not None:
             await asyncio.sleep(fault.delay)
             if fault.cut and fault.frames is None:
@@ -395,7 +400,8 @@ def _judge(body: Any, headers: Mapping[str, str]) -> None:
                 f"Malformed input request: #: extraneous key [{name}] is not permitted, please reformat your input "
                 "and try again.",
             )
-    if body.get("anthropic_version") != "bedrock-2023-05-31":
+    # Anthropic's own SDK says the version of Anthropic's API.
+    if body.get("anthropic_version") not in {"bedrock-2023-05-31", ANTHROPIC_API_VERSION}:
         raise Refusal("ValidationException", 'anthropic_version: Input should be "bedrock-2023-05-31"')
     if not isinstance(body.get("max_tokens"), int):
         raise Refusal("ValidationException", "max_tokens: Field required")

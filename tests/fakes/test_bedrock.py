@@ -117,7 +117,7 @@ def test_faults_are_what_botocore_raises(fake: Bedrock) -> None:
     [
         ({"tags": {}}, r"extraneous key \[tags\]"),
         ({"model": "claude"}, r"extraneous key \[model\]"),
-        ({"anthropic_version": "2023-06-01"}, "anthropic_version"),
+        ({"anthropic_version": "2023-01-01"}, "anthropic_version"),
         ({"anthropic_beta": ["context-management-2025-06-27"]}, "invalid beta flag"),
         ({"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}, "Extra inputs"),
         ({"messages": [{"role": "system", "content": "x", "output_config": {}}]}, r"messages\.0\.output_config"),
