@@ -34,6 +34,8 @@ MAX_ERROR_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_HELD_BYTES: Final = 256 * 1024
 """Of a stream's beginning without content; pings and heads are some hundred bytes."""
+_REQUEST_IDS: Final = (b"request-id", b"x-request-id", b"x-amzn-requestid", b"apim-request-id")
+"""Where a provider names the request: Anthropic, OpenAI, Amazon, Azure."""
 
 
 class TryNext(Exception):
@@ -105,8 +107,7 @@ async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: boo
         tried.failed = error.reason
         raise
     tried.status = response.status
-    own_id = response.header(b"request-id") or response.header(b"x-amzn-requestid") or b""
-    tried.provider_request_id = own_id.decode("latin-1")[:128]
+    tried.provider_request_id = next(filter(None, map(response.header, _REQUEST_IDS)), b"").decode("latin-1")[:128]
     outcome: Outcome | None = None
     try:
         outcome = await _answer(exchange, tried, provider, call, response, alone=alone)

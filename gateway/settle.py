@@ -19,7 +19,7 @@ from gateway.worst import prompt_estimate
 from governance.domain.access import Access, Grant
 from governance.domain.allowance import Allowance
 from governance.domain.money import usd_string
-from governance.domain.pricing import Cost
+from governance.domain.pricing import OTHER_PLATFORMS, Cost
 from governance.domain.usage import Usage
 from governance.ledger import Posting
 from governance.snapshot import applicable
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 _QUALITY_ORDER = ("exact", "reconciled", "estimated", "unpriced")
 """A request is as certain as the least certain of its attempts."""
-
-_CHARGE_REFUSALS = frozenset({"openai", "gemini"})
-"""Platforms whose filters stop an answer that is charged all the same; Claude's refusals without content are free."""
 
 
 def finish(exchange: Exchange, status: str, http_status: int | None) -> None:
@@ -185,7 +182,8 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
 def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Cost:
     metered, target = attempt.metered, attempt.target
     refused = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
-    free = refused and attempt.platform not in _CHARGE_REFUSALS
+    # Other models' answers are charged although a filter stopped them.
+    free = refused and attempt.platform not in OTHER_PLATFORMS
     customer_id = exchange.grant.customer_id if exchange.grant else None
     name, region = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
     prices, at = exchange.snapshot.prices, exchange.record.started_at

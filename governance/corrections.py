@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from governance.domain.pricing import OTHER_PLATFORMS
 from governance.pricing_source import CLASSES, Listing
 
 BEGINNING = datetime(2023, 1, 1, tzinfo=UTC)
@@ -170,7 +171,9 @@ Documented aliases, Claude 3.5 Sonnet (3/15 like 3.7), and what Anthropic retire
 
 
 def complete(listing: Listing) -> tuple[Listing | None, list[str]]:
-    """The corrected listing (None: left out), and the reasons of the corrections that applied."""
+    """The corrected listing (None: left out), and the reasons of the corrections that applied: all are of Claude."""
+    if listing.platform in OTHER_PLATFORMS:
+        return listing, []
     reasons: list[str] = []
     corrected: Listing | None = listing
     for correction in CORRECTIONS:

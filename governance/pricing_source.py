@@ -2,8 +2,8 @@
 
 LiteLLM's `model_prices_and_context_window.json` is one object, id → keys such as `input_cost_per_token` in
 USD per token. The extract is what `build_price_catalog` takes: `{"models": […],
-"supplement_not_in_litellm_map": […]}` with USD per million tokens. Only Claude models on the platforms of
-`_PROVIDERS` are read.
+"supplement_not_in_litellm_map": […]}` with USD per million tokens. Claude models on the platforms of `_PROVIDERS`
+are read, and of other models those that somebody wants.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -32,6 +32,8 @@ _PROVIDERS = {
     "azure_ai": "foundry",
 }
 _PLATFORMS = {"anthropic": "anthropic", "bedrock": "bedrock", "vertex": "vertex", "azure_foundry": "foundry"}
+_OTHERS = {"openai": ("openai", ""), "openrouter": ("openai", "openrouter/"), "gemini": ("gemini", "gemini/")}
+"""By LiteLLM's provider: the platform of models that are not Claude's, and what LiteLLM puts before their own ids."""
 _KEYS = {
     "input": "input_cost_per_token",
     "output": "output_cost_per_token",
@@ -65,7 +67,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a file lists: Claude prices, and counts of what was left out by reason."""
+    """What a file lists: prices of Claude and of wanted models, and counts of what was left out by reason."""
 
     listings: tuple[Listing, ...]
     left_out: Mapping[str, int]
@@ -73,8 +75,11 @@ class Source:
     """First 16 hex digits of the content's SHA-256."""
 
 
-def read(content: bytes) -> Source:
-    """Every Claude listing of a file, in either form. Raises PriceSourceError."""
+def read(content: bytes, wanted: Mapping[str, Collection[str]] | None = None) -> Source:
+    """Every Claude listing of a file, in either form, and those of `wanted` ids by platform. Raises PriceSourceError.
+
+    What is wrong with the entry of a model that is not Claude's concerns that entry alone.
+    """
     document = _parse(content)
     left_out: Counter[str] = Counter()
     entries = _extract(document) if isinstance(document.get("models"), list) else _map(document)
@@ -92,6 +97,11 @@ def read(content: bytes) -> Source:
         found[key] = listing
     if not found:
         raise PriceSourceError("no Claude prices in it; is it the right file?")
+    for other in _others(document, wanted or {}):
+        if other is None:
+            left_out["a wanted model whose price cannot be read"] += 1
+        else:
+            found[other.platform, other.model_id] = other
     return Source(tuple(found.values()), dict(left_out), hashlib.sha256(content).hexdigest()[:16])
 
 
@@ -138,6 +148,46 @@ def _map(document: Mapping[str, Any]) -> Iterator[Listing]:
             context_tokens=_whole(name, entry.get("max_input_tokens")),
             max_output_tokens=_whole(name, entry.get("max_output_tokens")),
         )
+
+
+def _others(document: Mapping[str, Any], wanted: Mapping[str, Collection[str]]) -> Iterator[Listing | None]:
+    """Listings of wanted models; None for one that cannot be read."""
+    for name, entry in document.items():
+        platform, prefix = (
+            _OTHERS.get(str(entry.get("litellm_provider")), ("", "")) if isinstance(entry, dict) else ("", "")
+        )
+        model = name.removeprefix(prefix)
+        if model not in wanted.get(platform, ()):
+            continue
+        try:
+            listing = _other(platform, model, entry)
+            _check(listing)
+        except PriceSourceError:
+            yield None
+        else:
+            yield listing
+
+
+def _other(platform: str, model: str, entry: Mapping[str, Any]) -> Listing:
+    base = {kind: _mtok(model, entry.get(key)) for kind, key in _KEYS.items()}
+    tiers = {}
+    for match in filter(None, map(_TIER.fullmatch, entry)):
+        above = {kind: _mtok(model, entry.get(f"{key}_above_{match[1]}k_tokens")) for kind, key in _KEYS.items()}
+        kept = {"output": base["output"], "cache_read": base["cache_read"]}
+        tiers[int(match[1]) * 1000] = _as_input({**above, **{k: above[k] or rate for k, rate in kept.items()}})
+    return Listing(
+        platform=platform,
+        model_id=normalise(model),
+        rates=_as_input(base),
+        tiers=tiers,
+        context_tokens=_whole(model, entry.get("max_input_tokens")),
+        max_output_tokens=_whole(model, entry.get("max_output_tokens")),
+    )
+
+
+def _as_input(rates: Mapping[str, Decimal | None]) -> dict[str, Decimal | None]:
+    """Where a class of cached tokens has no rate of its own, it is charged as any other input."""
+    return {kind: rates["input"] if rates[kind] is None and kind != "output" else rates[kind] for kind in CLASSES}
 
 
 def _extract(document: Mapping[str, Any]) -> Iterator[Listing]:

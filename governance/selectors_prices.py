@@ -1,6 +1,6 @@
 """Models that were charged without a price, and models whose tokens cost nothing: what an alarm and a page are made of.
 
-Both are read from the ledger. Amounts are nano-dollars.
+Both are read from the ledger. Amounts are nano-dollars. And which models that are not Claude's need a price.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Sum
 
-from governance.models import LedgerEntry
+from governance.domain.pricing import OTHER_PLATFORMS
+from governance.domain.provider_kinds import KINDS
+from governance.models import LedgerEntry, ModelAlias, Price, Provider, ProviderAccess
 from governance.querysets import scope_filter
 
 
@@ -25,6 +27,28 @@ class PriceGap:
     requests: int
     tokens: int
     charged_nano_usd: int
+
+
+def wanted_models() -> dict[str, frozenset[str]]:
+    """By platform, the ids of models that are not Claude's whose prices are followed.
+
+    Those that an active provider maps to or a key names, and those that have a price or stand for another id already.
+    """
+    found: dict[str, set[str]] = {platform: set() for platform in OTHER_PLATFORMS}
+    platforms = {kind: each.platform for kind, each in KINDS.items() if each.platform in OTHER_PLATFORMS}
+    providers = Provider.objects.filter(is_active=True, kind__in=platforms)
+    for kind, model_map in providers.values_list("kind", "model_map"):
+        found[platforms[kind]].update(model_map.values())
+    accesses = ProviderAccess.objects.filter(provider__in=providers)
+    for kind, patterns in accesses.values_list("provider__kind", "model_patterns").distinct():
+        found[platforms[kind]].update(pattern for pattern in patterns if not set("*?[") & set(pattern))
+    rows = (
+        *Price.objects.filter(platform__in=found).values_list("platform", "model_id").distinct(),
+        *ModelAlias.objects.filter(platform__in=found).values_list("platform", "model_id"),
+    )
+    for platform, model_id in rows:
+        found[platform].add(model_id)
+    return {platform: frozenset(ids) for platform, ids in found.items()}
 
 
 def unpriced_models(since: datetime, *, user: Any = None) -> list[PriceGap]:

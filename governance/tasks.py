@@ -17,6 +17,7 @@ from governance import leases
 from governance.alerts import deliver, evaluate, providers, raises
 from governance.price_download import fetch
 from governance.pricing_source import PriceSourceError, read
+from governance.selectors_prices import wanted_models
 from governance.services import processes, provider_states
 from governance.services.prices import AutoApproval, propose
 
@@ -39,7 +40,7 @@ def refresh_prices(source: str = "") -> dict[str, Any]:
         new_models=options["COMPTROLLER_PRICE_AUTO_APPROVE_NEW"],
     )
     try:
-        done = propose(source=read(fetch(origin)), origin=origin, rule=rule)
+        done = propose(source=read(fetch(origin), wanted_models()), origin=origin, rule=rule)
     except (PriceSourceError, ValidationError) as error:
         reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
         logger.error("Price refresh changed nothing: %s", reason)

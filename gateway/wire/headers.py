@@ -44,6 +44,8 @@ _NOT_RELAYED: Final = _HOP_BY_HOP | {
     b"anthropic-organization-id",
     b"content-length",
     b"date",
+    b"openai-organization",
+    b"openai-project",
     b"request-id",
     b"server",
     b"set-cookie",
@@ -51,7 +53,7 @@ _NOT_RELAYED: Final = _HOP_BY_HOP | {
     b"x-amzn-requestid",
     b"x-should-retry",
 }
-_NOT_RELAYED_PREFIXES: Final = (b"anthropic-ratelimit-", b"x-comptroller-")
+_NOT_RELAYED_PREFIXES: Final = (b"anthropic-ratelimit-", b"x-comptroller-", b"x-ratelimit-")
 
 
 class Headers:

@@ -30,6 +30,9 @@ __all__ = ["Cost", "CostLine", "Override", "PriceBook", "PriceRow", "Quality", "
 
 Quality = Literal["exact", "estimated", "unpriced", "reconciled"]
 
+OTHER_PLATFORMS = frozenset({"openai", "gemini"})
+"""Where models are served that are not Claude's."""
+
 ZERO = Decimal(0)
 UNLISTED_FAST = Decimal(2)
 """Published factor of fast service, for a model that was served fast and whose price lists no factor.
@@ -335,7 +338,8 @@ class PriceBook:
         position = bisect_right(self._moments, at)
         row = self._dearest.get(position)
         if row is None:
-            row = self._dearest[position] = _dearest(self._in_force(at) or self.rows, at)
+            claude = [row for row in self._in_force(at) or self.rows if row.platform not in OTHER_PLATFORMS]
+            row = self._dearest[position] = _dearest(claude, at)
         return row
 
     def _in_force(self, at: datetime) -> list[PriceRow]:

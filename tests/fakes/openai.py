@@ -128,9 +128,15 @@ class FakeOpenAI:
             "service_tier": "default",
             "system_fingerprint": "fp_1",
         }
+        headers = {
+            "x-request-id": f"req_{self._answers:06d}",
+            "openai-organization": "org-ours",
+            "x-ratelimit-remaining-tokens": "1",
+        }
         if not body.get("stream"):
-            return web.json_response({**head, "object": "chat.completion", **_whole(step, head["id"]), **_given(usage)})
-        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+            answer = {**head, "object": "chat.completion", **_whole(step, head["id"]), **_given(usage)}
+            return web.json_response(answer, headers=headers)
+        response = web.StreamResponse(headers={**headers, "content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         told = usage if (body.get("stream_options") or {}).get("include_usage") else None
         async for chunk in _chunks(step, {**head, "object": "chat.completion.chunk"}, told):

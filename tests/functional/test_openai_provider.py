@@ -188,6 +188,7 @@ def test_a_message_and_its_row(gateway: Product, server: FakeOpenAI, stream: boo
     assert (row["input_tokens"], row["cache_read_tokens"], row["output_tokens"]) == (86, 1920, 300)
     assert row["cost_nano_usd"] == 86 * 1250 + 1920 * 125 + 300 * 10_000
     assert row["model_requested"] == "claude-opus-5-5"
+    assert row["provider_request_id"].startswith("req_")
     assert server.bodies[-1]["model"] == MODEL
 
 
@@ -216,17 +217,22 @@ def test_a_stream_that_breaks_ends_well_formed(gateway: Product) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_of_openai_has_its_own_bytes_sent(gateway: Product, server: FakeOpenAI, stream: bool) -> None:
+    messages: Any = [{"role": "user", "content": script({"text": "As it is."})}]
     with openai.OpenAI(
         base_url=f"{gateway.url}/openai/v1", api_key=gateway.secrets["openai-key"], max_retries=0
     ) as client:
-        messages: Any = [{"role": "user", "content": script({"text": "As it is."})}]
-        said: Any = client.chat.completions.create(model=MODEL, messages=messages, seed=7, stream=stream)
+        raw = client.chat.completions.with_raw_response.create(model=MODEL, messages=messages, seed=7, stream=stream)
+        parsed: Any = raw.parse()
         if stream:
-            text = "".join(chunk.choices[0].delta.content or "" for chunk in said if chunk.choices)
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in parsed if chunk.choices)
         else:
-            text = said.choices[0].message.content
+            text = parsed.choices[0].message.content
     assert text == "As it is."
+    assert not [name for name in raw.headers if name.startswith(("x-ratelimit-", "openai-"))]
     body = server.bodies[-1]
     assert (body["model"], body["seed"]) == (MODEL, 7)
     assert body["messages"] == messages
     assert json.loads(server.raw[-1]).get("stream_options") == ({"include_usage": True} if stream else None)
+    row = gateway.row(raw.headers["x-request-id"])
+    assert row["output_tokens"] > 0
+    assert row["cost_quality"] == "exact"

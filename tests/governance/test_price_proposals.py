@@ -21,9 +21,10 @@ from django.utils import timezone
 
 from governance.catalog import price_book, seed_prices
 from governance.domain.usage import Usage
-from governance.models import AuditEntry, Price, PriceProposal
+from governance.models import AuditEntry, Price, PriceProposal, Provider
 from governance.price_download import fetch
 from governance.pricing_source import PriceSourceError, read
+from governance.selectors_prices import wanted_models
 from governance.services.prices import AutoApproval, Refreshed, approve_proposal, propose, reject_proposal
 from governance.tasks import refresh_prices
 
@@ -452,3 +453,83 @@ def test_the_command(catalog: None, tmp_path: Path) -> None:
         call_command("refresh_prices", str(file))
     call_command("refresh_prices", "--shipped", stdout=output)
     assert "0 shipped prices inserted" in output.getvalue()
+
+
+# --- models that are not Claude's ----------------------------------------------------------------------------
+
+GPT = {
+    "litellm_provider": "openai",
+    "input_cost_per_token": 1.25e-06,
+    "output_cost_per_token": 1e-05,
+    "cache_read_input_token_cost": 1.25e-07,
+    "input_cost_per_token_above_272k_tokens": 2.5e-06,
+    "max_input_tokens": 400000,
+    "max_output_tokens": 128000,
+    "mode": "chat",
+}
+
+
+def others() -> bytes:
+    models = {
+        "gpt-5": GPT,
+        "gpt-5-mini": GPT,
+        "openrouter/moonshotai/kimi-k3": {**GPT, "litellm_provider": "openrouter", "cache_read_input_token_cost": None},
+        "gemini/gemini-3-pro": {**GPT, "litellm_provider": "gemini"},
+        "gpt-free": {**GPT, "input_cost_per_token": 0},
+        MODEL: OPUS,
+    }
+    return json.dumps(models).encode()
+
+
+def provider(name: str, kind: str, model: str) -> Provider:
+    return Provider.objects.create(name=name, kind=kind, model_map={"claude-*": model})
+
+
+def test_only_models_that_somebody_wants_are_proposed(catalog: None) -> None:
+    provider("openai", "openai", "gpt-5")
+    provider("router", "openai", "moonshotai/kimi-k3")
+    provider("free", "openai", "gpt-free")
+    off = provider("google", "gemini", "gemini-3-pro")
+    Provider.objects.filter(pk=off.pk).update(is_active=False)
+    assert wanted_models() == {
+        "openai": {"gpt-5", "moonshotai/kimi-k3", "gpt-free"},
+        "gemini": frozenset(),
+    }
+    source = read(others(), wanted_models())
+    assert source.left_out == {"a wanted model whose price cannot be read": 1}
+    done = propose(source=source, origin="test")
+    assert (done.listed, done.proposed, done.unchanged) == (3, 2, 1)
+    proposals = {each.model_id: each.proposed for each in PriceProposal.objects.filter(platform="openai")}
+    assert set(proposals) == {"gpt-5", "moonshotai/kimi-k3"}
+    rates = {"input": "1.25", "output": "10", "cache_read": "0.125", "cache_write_5m": "1.25", "cache_write_1h": "1.25"}
+    assert {kind: proposals["gpt-5"][kind] for kind in rates} == rates
+    above = {**rates, "input": "2.5", "cache_write_5m": "2.5", "cache_write_1h": "2.5"}
+    assert proposals["gpt-5"]["tiers"] == [{"above_prompt_tokens": 272000, **above}]
+    assert proposals["gpt-5"]["multipliers"] == {}
+    assert proposals["moonshotai/kimi-k3"]["cache_read"] == "1.25"
+
+
+def test_an_approved_price_of_another_model_charges_and_is_followed(catalog: None, finance: User) -> None:
+    provider("openai", "openai", "gpt-5")
+    dearest = price_book().cost("openai", "gpt-5", Usage(input_tokens=1_000_000), timezone.now())
+    assert dearest.quality == "unpriced"
+    propose(source=read(others(), wanted_models()), origin="test")
+    approve_proposal(proposal=PriceProposal.objects.get(model_id="gpt-5"), actor=finance)
+    usage = Usage(input_tokens=100_000, cache_read_tokens=100_000, output_tokens=1_000)
+    cost = price_book().cost("openai", "gpt-5", usage, timezone.now() + timedelta(seconds=1))
+    assert (cost.quality, cost.nano_usd) == ("exact", 125_000_000 + 12_500_000 + 10_000_000)
+    Provider.objects.all().delete()
+    assert wanted_models()["openai"] == {"gpt-5"}
+    again = propose(source=read(others(), wanted_models()), origin="test")
+    assert (again.proposed, again.unchanged) == (0, 2)
+
+
+def test_a_dear_model_of_another_maker_changes_no_unpriced_claude(catalog: None, finance: User) -> None:
+    usage = Usage(output_tokens=1_000_000)
+    before = price_book().cost("anthropic", "claude-unheard-of", usage, timezone.now())
+    provider("openai", "openai", "gpt-5")
+    dear = json.dumps({"gpt-5": {**GPT, "output_cost_per_token": 6e-4}, MODEL: OPUS}).encode()
+    propose(source=read(dear, wanted_models()), origin="test")
+    approve_proposal(proposal=PriceProposal.objects.get(model_id="gpt-5"), actor=finance)
+    after = price_book().cost("anthropic", "claude-unheard-of", usage, timezone.now() + timedelta(seconds=1))
+    assert after.nano_usd == before.nano_usd

@@ -11,7 +11,7 @@ from gateway.wire.openai.dialect import CannotTranslate
 ABSENT: Final = msgspec.Raw(b"")
 
 
-class Source(msgspec.Struct):
+class Source(msgspec.Struct, gc=False):
     """Where an image or a document is."""
 
     type: str = ""
@@ -21,7 +21,7 @@ class Source(msgspec.Struct):
     content: str | list[Block] | None = None
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """A content block of any kind, with the fields of all kinds that are read."""
 
     type: str = ""
@@ -43,7 +43,7 @@ class Block(msgspec.Struct):
     error_code: str | None = None
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     role: str
     content: str | list[Block] | None = None
 
