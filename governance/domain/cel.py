@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -153,7 +154,9 @@ class Language:
     def _worded(self, told: str) -> str:
         """The compiler's message in the words of the form."""
         if unknown := re.match(r"undeclared reference to '([^']*)'", told):
-            return f"there is no variable or function {unknown[1]}. Variables: {', '.join(self.variables)}."
+            near = get_close_matches(unknown[1], self.variables, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Variables: {', '.join(self.variables)}."
+            return f"there is no variable or function {unknown[1]}. {hint}"
         if wrong := re.match(r"found no matching overload for '([^']*)' applied to '\((.*)\)'", told):
             operator = wrong[1].strip("_@").replace("_", " ") or wrong[1]
             kinds = [_TYPE_NAMES.get(kind.upper(), kind) for kind in re.split(r", (?![^(]*\))", wrong[2])]
@@ -183,4 +186,5 @@ _TYPE_NAMES: Final = {
 def _reason(told: str) -> str:
     """An error of the library without its status words."""
     first = _STATUS.sub("", told.splitlines()[0]) if told else ""
-    return _STATUS.sub("", first) or "it failed"
+    plain = _STATUS.sub("", first) or "it failed"
+    return re.sub(r"^Key not found in map : (.*)$", r"\1 is not there", plain)
