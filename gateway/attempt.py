@@ -129,7 +129,6 @@ async def _answer(
     passes = provider.form is exchange.format.form
     if not 200 <= response.status < 300:
         return await _failure(exchange, tried, provider, response, passes=passes, alone=alone)
-    exchange.gateway.credential_accepted(tried.target)
     if tried.turn is not None:
         tried.turn.answered(time.monotonic(), response.headers)
     if response.content_type == provider.stream_type:
@@ -230,9 +229,6 @@ def _no(exchange: Exchange, tried: Attempt, verdict: Verdict, status: int, retry
         case Verdict.OVERLOADED:
             return TryNext(errors.provider_overloaded(name), verdict.value, same_target=True)
         case Verdict.CREDENTIAL:
-            credential = target.credential.name
-            log.error("Provider %s rejected the credential %s with status %d.", name, credential, status)
-            exchange.gateway.credential_rejected(target, status)
             return TryNext(errors.credential_rejected(name), verdict.value)
         case Verdict.MODEL:
             return TryNext(errors.provider_failed(f"The provider {name} does not serve {target.model}."), verdict.value)

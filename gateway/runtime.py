@@ -25,10 +25,10 @@ from django.db import close_old_connections, connections
 
 from gateway.abandoned import Abandoned
 from gateway.availability import Availability
-from gateway.exchange import Target
 from gateway.leasing import Leasing
 from gateway.line import Line
 from gateway.overload import Bounds, Gate
+from gateway.provider_health import ProviderHealthTeller
 from gateway.pulse import Pulse
 from gateway.repeats import Floods, Repeats
 from gateway.upstream import Upstream
@@ -87,7 +87,8 @@ class Gateway:
         self.abandoned = Abandoned(
             most=configured["COMPTROLLER_ABANDONED_REQUESTS"], seconds=configured["COMPTROLLER_ABANDONED_SECONDS"]
         )
-        self.availability = Availability()
+        self.availability = Availability(on_rejected=self._credential_rejected)
+        self.provider_health = ProviderHealthTeller(self.availability, self.recorder.owner)
         self.stall_seconds: float = configured["COMPTROLLER_STALL_SECONDS"]
         self.repeats = Repeats()
         self.floods = Floods()
@@ -113,7 +114,6 @@ class Gateway:
         self._problem = "not read yet"
         self._whole_problem = ""
         self._whole_since = self._whole_again_at = 0.0
-        self._rejected: dict[tuple[str, str], str] = {}
 
     async def start(self) -> None:
         """Read the configuration, then follow it. A database that is away delays readiness, not the start."""
@@ -127,7 +127,7 @@ class Gateway:
         health.register("recorder", self._recorder_check)
         health.register("spool", self.spool.check)
         health.register("budgets", self._budgets_check)
-        health.register("providers", self._providers_check)
+        health.register("providers", self.provider_health.check)
         health.register("load", self.pulse.check)
         await self._follow_once()
         # What is loaded now stays: the collector need not walk through it again and again while requests run.
@@ -136,6 +136,7 @@ class Gateway:
         gc.set_threshold(20_000, 20, 50)
         self._follower = self._loop.create_task(self._follow())
         self.leasing.start()
+        self.provider_health.start()
         self.pulse.start()
 
     async def stop(self) -> None:
@@ -144,6 +145,7 @@ class Gateway:
             if task is not None:
                 task.cancel()
         self.pulse.stop()
+        await self.provider_health.stop()
         left = await self._loop.run_in_executor(None, self.recorder.drain, 20.0)
         if await self.leasing.stop(written=not left):
             # Not before: a folder that is left makes the next process give back what this one held.
@@ -181,20 +183,11 @@ class Gateway:
     def stream_ended(self) -> None:
         metrics.stream_ended()
 
-    def credential_rejected(self, target: Target, status: int) -> None:
-        """Remember for `/readyz` that a provider does not accept our credential."""
-        self._rejected[target.provider.name, target.credential.name] = (
-            f"rejected with {status} at {datetime.now(UTC):%H:%M:%S} UTC"
-        )
-        metrics.credential_rejected(target.provider.name)
-        self._show_providers()
-
-    def credential_accepted(self, target: Target) -> None:
-        """A credential that was rejected works again."""
-        rejected = (target.provider.name, target.credential.name)
-        if rejected in self._rejected:
-            del self._rejected[rejected]
-            self._show_providers()
+    def _credential_rejected(self, provider: str, credential: str, status: int | None, news: bool) -> None:
+        metrics.credential_rejected(provider)
+        if news:
+            log.error("Provider %s rejected the credential %s with status %s.", provider, credential, status)
+            self.provider_health.look()
 
     async def _follow(self) -> None:
         while True:
@@ -248,8 +241,8 @@ class Gateway:
         self.book.configure(fresh.allowances)
         before = list(self.snapshot.secrets.values())
         self._show(fresh)
-        self._rejected.clear()
-        self._show_providers()
+        self.availability.configured(fresh.providers.values(), time.monotonic())
+        self.provider_health.look()
         self._loop.run_in_executor(self._whole_reader, _dismantle, before)
 
     def _whole_is_read(self, task: asyncio.Task[None]) -> None:
@@ -283,10 +276,6 @@ class Gateway:
 
         return await self._loop.run_in_executor(reader or self._reader, with_fresh_connection)
 
-    def _show_providers(self) -> None:
-        rejected = {provider for provider, _ in self._rejected}
-        metrics.set_providers({p.name: p.name not in rejected for p in self.snapshot.providers.values()})
-
     def _budgets_check(self) -> Check:
         """Away is degraded, not unready: what is not hard goes on, and another replica would fare the same."""
         if not self.leasing.away:
@@ -312,18 +301,6 @@ class Gateway:
         works = state.accepting and state.running
         detail = f"{state.pending} rows waiting, the oldest for {state.lag_s:.1f} s; {state.set_aside} set aside"
         return Check(works and not state.last_error, state.last_error or detail, required=not works)
-
-    def _providers_check(self) -> Check:
-        problems = [
-            f"{provider.name}/{credential.name}: {credential.problem}"
-            for provider in self.snapshot.providers.values()
-            for credential in provider.credentials
-            if credential.problem
-        ]
-        problems += [f"{provider}/{credential}: {what}" for (provider, credential), what in self._rejected.items()]
-        if not self.snapshot.providers:
-            return Check(False, "no active provider", required=False)
-        return Check(not problems, "; ".join(problems) or f"{len(self.snapshot.providers)} active", required=False)
 
 
 def _changed_keys(known: Snapshot) -> tuple[Changes, Snapshot | None]:

@@ -7,8 +7,10 @@ from django.urls import include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.generic import RedirectView
 
+from gateway.provider_check import provider_test
 from gateway.rule_bench import rule_bench
 from governance.admin.pickers import Picker
+from governance.admin.providers import TEST_URL
 from governance.admin.unpriced import unpriced
 from observability.admin.dry_run import rule_dry_run
 from observability.admin.live import live_log
@@ -32,6 +34,7 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     re_path(r"^v1/(?:messages|models)(?:/.*)?$", without_prefix),
     path("admin/live/", admin.site.admin_view(live_log), name="live_log"),
+    path("admin/providers/<int:pk>/test/", admin.site.admin_view(provider_test), name=TEST_URL),
     path("admin/unpriced/", admin.site.admin_view(unpriced), name="unpriced_models"),
     path("admin/routing/bench/", admin.site.admin_view(rule_bench), name="rule_bench"),
     path("admin/routing/dry-run/", admin.site.admin_view(rule_dry_run), name="rule_dry_run"),

@@ -275,37 +275,40 @@ def _named(
 
 
 def _providers() -> dict[int, ProviderConfig]:
-    credentials: dict[int, list[CredentialConfig]] = defaultdict(list)
-    for row in ProviderCredential.objects.filter(is_active=True):
-        secret, problem = _secret_of(row)
-        credentials[row.provider_id].append(
-            CredentialConfig(
-                row.name,
-                row.weight,
-                secret,
-                problem,
-                row.method,
-                row.identifier,
-                row.requests_per_minute,
-                row.tokens_per_minute,
-                row.concurrent,
-            )
-        )
-    return {
-        row.pk: ProviderConfig(
-            row.pk,
-            row.name,
-            row.kind,
-            row.base_url.rstrip("/"),
-            row.rank,
-            tuple(credentials[row.pk]),
-            row.region,
-            row.project,
-            tuple(row.model_map.items()),
-            row.options,
-        )
-        for row in Provider.objects.filter(is_active=True)
-    }
+    active = Provider.objects.filter(is_active=True).prefetch_related("credentials")
+    return {row.pk: provider_config(row) for row in active}
+
+
+def provider_config(row: Provider) -> ProviderConfig:
+    """A provider with its active credentials, as requests would use it."""
+    credentials = [_credential_config(each) for each in row.credentials.all() if each.is_active]
+    return ProviderConfig(
+        row.pk,
+        row.name,
+        row.kind,
+        row.base_url.rstrip("/"),
+        row.rank,
+        tuple(credentials),
+        row.region,
+        row.project,
+        tuple(row.model_map.items()),
+        row.options,
+    )
+
+
+def _credential_config(row: ProviderCredential) -> CredentialConfig:
+    secret, problem = _secret_of(row)
+    return CredentialConfig(
+        row.name,
+        row.weight,
+        secret,
+        problem,
+        row.method,
+        row.identifier,
+        row.requests_per_minute,
+        row.tokens_per_minute,
+        row.concurrent,
+    )
 
 
 def _secret_of(credential: ProviderCredential) -> tuple[str, str]:

@@ -81,6 +81,15 @@ LOOP_LAG = Gauge(
     "comptroller_event_loop_lag_seconds", "How late the event loop is, smoothed.", multiprocess_mode="livemax"
 )
 PROVIDER_UP = Gauge("comptroller_provider_up", "1 while requests go there.", ["provider"], multiprocess_mode="livemin")
+BREAKER_OPEN = Gauge(
+    "comptroller_provider_breaker_open",
+    "1 while requests are kept from it after too many failures.",
+    ["provider"],
+    multiprocess_mode="livemax",
+)
+CREDENTIALS_USABLE = Gauge(
+    "comptroller_credentials_usable", "Credentials that may be used now.", ["provider"], multiprocess_mode="livemin"
+)
 CREDENTIALS_REJECTED = Counter(
     "comptroller_credentials_rejected", "Answers of a provider that refuse our credential.", ["provider"]
 )
@@ -172,14 +181,24 @@ def credential_rejected(provider: str) -> None:
 
 def set_providers(up: Mapping[str, bool]) -> None:
     """Replace the state of every provider, by name."""
-    for (name,) in [sample for sample in PROVIDER_UP._metrics if sample[0] not in up]:
+    _replace(PROVIDER_UP, up)
+
+
+def set_provider_pools(pools: Mapping[str, tuple[bool, int]]) -> None:
+    """Replace (whether the breaker is open, how many credentials may be used) of every provider, by name."""
+    _replace(BREAKER_OPEN, {name: is_open for name, (is_open, _) in pools.items()})
+    _replace(CREDENTIALS_USABLE, {name: usable for name, (_, usable) in pools.items()})
+
+
+def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
+    for (name,) in [sample for sample in gauge._metrics if sample[0] not in values]:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             # The files that processes share forget no series; one that is no number raises no alarm.
-            PROVIDER_UP.labels(name).set(float("nan"))
+            gauge.labels(name).set(float("nan"))
         else:
-            PROVIDER_UP.remove(name)
-    for name, is_up in up.items():
-        PROVIDER_UP.labels(name).set(is_up)
+            gauge.remove(name)
+    for name, value in values.items():
+        gauge.labels(name).set(value)
 
 
 class Observer:

@@ -14,8 +14,7 @@ COOL_SECONDS = 5.0
 MOST_COOL_SECONDS = 60.0
 """Without `retry-after`: the limits of all providers are by the minute."""
 DEAD_SECONDS = 60.0
-MOST_DEAD_SECONDS = 300.0
-"""Between two requests that ask whether a rejected credential works again."""
+"""Between two requests that ask whether a rejected credential works again: each costs its client a failover."""
 UNCALLABLE_IN_A_ROW = 3
 """Requests that could not be sent for want of a token or the like, before the credential cools down: one may have
 been about the request itself."""
@@ -27,7 +26,7 @@ class Credential:
     """One credential's state. Times in seconds of one clock; `since` says when its present trouble began."""
 
     __slots__ = (
-        "_cool_seconds", "_dead_seconds", "_look_at", "_uncallable", "answered_at", "at_ease", "cooling_until",
+        "_cool_seconds", "_look_at", "_uncallable", "answered_at", "at_ease", "cooling_until",
         "dead", "last_error", "last_error_at", "limits", "marked", "name", "probe_at", "resting_until", "running",
         "since", "why",
     )  # fmt: skip
@@ -49,7 +48,7 @@ class Credential:
         self.dead = False
         self.why = ""
         self.since = self.probe_at = self.cooling_until = self.resting_until = 0.0
-        self._cool_seconds, self._dead_seconds, self._uncallable = COOL_SECONDS, DEAD_SECONDS, 0
+        self._cool_seconds, self._uncallable = COOL_SECONDS, 0
         self.marked = False
         """Whether an answer would put something right: else `accepted` need not be told."""
         self.at_ease = not self.limits
@@ -81,7 +80,7 @@ class Credential:
         if not self.at_ease:
             self.limits.take(now, tokens)
             if self.dead:
-                self.probe_at = now + self._dead_seconds
+                self.probe_at = now + DEAD_SECONDS
 
     def ended(self, now: float, unused: int) -> None:
         """A request is over. `unused` tokens of its estimate were not used; below zero, more were."""
@@ -97,7 +96,7 @@ class Credential:
         self._uncallable = 0
         self._cool_seconds = COOL_SECONDS
         if self.dead:
-            self.dead, self.probe_at, self._dead_seconds = False, 0.0, DEAD_SECONDS
+            self.dead, self.probe_at = False, 0.0
             self._settle(began)
 
     def rejected(self, now: float, why: str) -> bool:
@@ -105,10 +104,8 @@ class Credential:
         fresh = not self.dead
         if fresh:
             self.since = now
-        else:
-            self._dead_seconds = min(2 * self._dead_seconds, MOST_DEAD_SECONDS)
         self.dead, self.why, self.at_ease, self.marked = True, why, False, True
-        self.probe_at = now + self._dead_seconds
+        self.probe_at = now + DEAD_SECONDS
         return fresh
 
     def cool(self, now: float, seconds: float | None, why: str) -> None:

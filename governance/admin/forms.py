@@ -83,5 +83,10 @@ LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
         "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits counts; a key that may not use the "
         "cheaper model keeps the one it asked for.",
     ),
+    "model_map": (
+        PairsField,
+        "One pair a line where it calls a model something else: claude-opus-* -> my-deployment. The first that fits "
+        "counts; empty takes its own names.",
+    ),
 }
 """Columns that hold a JSON list or mapping, with the field that edits each and what it says under it."""

@@ -1,75 +1,95 @@
-"""Providers and their credentials; a stored secret can be replaced here, never read."""
+"""Providers and their credentials, and how the gateway finds them; a stored secret can be replaced, never read."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.admin import StackedInline
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
-from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.decorators import action, display
 
-from governance.admin import cells
-from governance.admin.base import VisibleAdmin, VisibleInline
+from governance.admin import cells, provider_health
+from governance.admin.base import VisibleAdmin, VisibleChoices
+from governance.admin.provider_forms import CONDITIONS, OPTION_FIELDS, CredentialForm, ProviderForm
+from governance.domain.provider_kinds import KINDS, METHODS
 from governance.models import Provider, ProviderCredential
-from governance.services.providers import change, seal_secret
+from governance.selectors_providers import provider_statuses
+from governance.services.providers import change
+from governance.templatetags import money
+
+TEST_URL = "provider_test"
+"""Name of the page that asks a provider: the gateway's own, which knows how each kind is called."""
 
 
-class CredentialForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The secret goes in and does not come out: an empty input keeps what is stored."""
-
-    new_secret = forms.CharField(
-        label="Secret",
-        required=False,
-        max_length=8000,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password", "placeholder": "•••• unchanged"}),
-        help_text="Stored encrypted and never shown again. Leave empty to keep the stored one.",
-    )
-
-    class Meta:
-        model = ProviderCredential
-        fields = ["name", "secret_env", "weight", "is_active"]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not self.instance.secret:
-            self.fields["new_secret"].widget.attrs["placeholder"] = "none stored"
-
-    def clean(self) -> dict[str, Any]:
-        values: dict[str, Any] = super().clean() or {}
-        if not values.get("new_secret") and not values.get("secret_env") and not self.instance.secret:
-            self.add_error("new_secret", "Give the secret, or name the environment variable that holds it.")
-        return values
-
-    def save(self, commit: bool = True) -> Any:
-        if self.cleaned_data.get("new_secret"):
-            seal_secret(self.instance, self.cleaned_data["new_secret"])
-            # The audit trail and the save look at columns: the column behind this input is `secret`.
-            self.changed_data.append("secret")
-        return super().save(commit)
-
-
-class CredentialInline(VisibleInline):
+class CredentialInline(VisibleChoices, StackedInline):
     model = ProviderCredential
     form = CredentialForm
-    fields = ["name", "new_secret", "secret_env", "weight", "is_active"]
+    extra = 0
+    fields = [
+        ("name", "method", "identifier"),
+        ("new_secret", "secret_env"),
+        ("weight", "requests_per_minute", "tokens_per_minute", "concurrent"),
+        "is_active",
+    ]
     verbose_name_plural = "credentials: requests are spread over the active ones by weight"
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        """Offers the ways to prove who calls that the provider's kind takes."""
+        formset = super().get_formset(request, obj, **kwargs)
+        known = KINDS.get(obj.kind) if obj is not None else None
+        field = formset.form.base_fields.get("method")
+        if field is not None and known is not None and known.methods:
+            field.choices = [(method, METHODS[method]) for method in known.methods]
+            field.initial = known.methods[0]
+        return formset
 
 
 @admin.register(Provider)
 class ProviderAdmin(VisibleAdmin):
-    list_display = ["name", "kind_cell", "address", "num_rank", "credentials_cell", "status"]
+    form = ProviderForm
+    list_display = [
+        "name", "kind_cell", "address", "num_rank", "health", "credentials_cell", "num_requests", "num_first", "status",
+    ]  # fmt: skip
     list_filter = [("kind", ChoicesDropdownFilter), "is_active"]
-    search_fields = ["name", "base_url"]
-    fields = ["name", "kind", "base_url", "rank", "is_active"]
+    list_fullwidth = True
+    list_before_template = "admin/governance/providers_before.html"
+    change_form_outer_before_template = "admin/governance/provider_verdict.html"
+    search_fields = ["name", "base_url", "region", "project"]
+    conditional_fields = CONDITIONS
     inlines = [CredentialInline]
     actions = ["switch_on", "switch_off"]
+    actions_detail = ["test"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("credentials")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        writes = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        settings = [*OPTION_FIELDS] if writes else ["options_shown"]
+        return [
+            ("Where it is", {"fields": ["name", "kind", "base_url", "region", "project"]}),
+            ("How it is used", {"fields": ["rank", "is_active"]}),
+            ("Models and settings", {"fields": ["model_map" if writes else "models_shown", *settings]}),
+        ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "models_shown", "options_shown"]
+
+    # --- the list ---------------------------------------------------------------------------------------------
+    def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
+        statuses = provider_statuses(rows)
+        for row in rows:
+            row.page_status = statuses[row.pk]
+        return rows
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        return super().changelist_view(request, {"now": timezone.now(), **(extra_context or {})})
 
     @display(description="Kind", ordering="kind")
     def kind_cell(self, row: Provider) -> SafeString | str:
@@ -77,27 +97,71 @@ class ProviderAdmin(VisibleAdmin):
             return cells.state("at_risk", "▲", "Simulated: no real model, no real cost")
         return row.get_kind_display()
 
-    @display(description="Address", ordering="base_url")
+    @display(description="Where", ordering="base_url")
     def address(self, row: Provider) -> SafeString | str:
-        return row.base_url or cells.quiet("the kind's default")
+        place = " · ".join(filter(None, (row.region, row.project)))
+        if not row.base_url:
+            return place or cells.quiet("the kind's own address")
+        return format_html('{}<div class="cmp-note">{}</div>', row.base_url, place) if place else row.base_url
 
     @display(description="Rank", ordering="rank")
     def num_rank(self, row: Provider) -> str:
         return str(row.rank)
 
+    @display(description="Health")
+    def health(self, row: Any) -> SafeString:
+        return provider_health.cell(row.page_status)
+
     @display(description="Credentials")
-    def credentials_cell(self, row: Provider) -> SafeString | str:
-        names = [credential.name for credential in row.credentials.all() if credential.is_active]
-        if names:
-            return ", ".join(names)
-        if row.kind == Provider.Kind.SIMULATED:
-            return cells.quiet("needs none")
-        return cells.state("blocked", "■", "none: it cannot be called")
+    def credentials_cell(self, row: Any) -> SafeString | str:
+        return provider_health.credentials_cell(row.page_status)
+
+    @display(description="Failed in 5 min")
+    def num_requests(self, row: Any) -> str:
+        return provider_health.failed(row.page_status) if row.page_status.requests else money.DASH
+
+    @display(description="First token")
+    def num_first(self, row: Any) -> str:
+        return provider_health.seconds(row.page_status.ttft_ms)
 
     @display(description="Status", ordering="is_active")
     def status(self, row: Provider) -> SafeString:
         return cells.active(row.is_active)
 
+    # --- one provider -----------------------------------------------------------------------------------------
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        provider, context = self.get_object(request, object_id), {"now": timezone.now(), **(extra_context or {})}
+        if isinstance(provider, Provider):
+            status = provider_statuses([provider])[provider.pk]
+            known = KINDS.get(provider.kind)
+            context |= {
+                "status": status, "badge": provider_health.badge(status), "verdict": provider_health.verdict(status),
+                "failed": provider_health.failed(status), "latency": provider_health.seconds(status.latency_ms),
+                "first_token": provider_health.seconds(status.ttft_ms), "kind_note": known.note if known else "",
+                "credential_lines": provider_health.credential_lines(status),
+            }  # fmt: skip
+        return super().change_view(request, object_id, form_url, context)
+
+    @display(description="Models there")
+    def models_shown(self, row: Provider) -> str:
+        return ", ".join(f"{pattern} → {name}" for pattern, name in row.model_map.items()) or "its own names"
+
+    @display(description="Settings")
+    def options_shown(self, row: Provider) -> str:
+        shown = (
+            f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value or 'none'}"
+            for name, value in row.options.items()
+        )
+        return "; ".join(shown) or money.DASH
+
+    def has_test_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return request.user.has_perm("governance.change_provider")
+
+    @action(description="Test", permissions=["test"], icon="network_check")
+    def test(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(reverse(TEST_URL, args=[object_id]))
+
+    # --- actions ----------------------------------------------------------------------------------------------
     @admin.action(description="Switch on", permissions=["change"])
     def switch_on(self, request: HttpRequest, queryset: Any) -> None:
         self._switch(request, queryset, on=True)

@@ -67,7 +67,7 @@ class ProviderSerializer(RowSerializer):
 
 class CredentialSerializer(RowSerializer):
     secret = serializers.CharField(
-        write_only=True, required=False, allow_blank=True, max_length=4000, style={"input_type": "password"},
+        write_only=True, required=False, allow_blank=True, max_length=8000, style={"input_type": "password"},
         help_text="Stored encrypted, never shown again; empty removes it.",
     )  # fmt: skip
     has_secret = serializers.SerializerMethodField(help_text="Whether a secret is stored here.")
@@ -137,10 +137,11 @@ class Credentials(WriteResource):
 
     def change_row(self, row: ProviderCredential, values: dict[str, Any]) -> ProviderCredential:
         fields = list(values)
-        if "secret" in values:
-            providers.seal_secret(row, values.pop("secret"))
+        secret = values.pop("secret", None)
         for name, value in values.items():
             setattr(row, name, value)
+        if secret is not None:
+            providers.seal_secret(row, secret)
         return save_with_audit(instance=row, actor=self.request.user, fields=fields)
 
     def _provider(self) -> Provider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -157,6 +158,20 @@ def credential_problems(*, kind: str, method: str, identifier: str, named: str) 
     if named and method not in NEEDS_SECRET:
         problems["secret_env"] = f"“{METHODS[method]}” has no secret of its own: leave the variable empty."
     return problems
+
+
+def secret_problem(method: str, secret: str) -> str:
+    """What is wrong with a secret that somebody gives, as far as it can be seen; empty where nothing is."""
+    if method != "google_service_account" or not secret:
+        return ""
+    try:
+        key = json.loads(secret)
+    except ValueError:
+        key = None
+    wanted = ("client_email", "private_key", "token_uri")
+    if not isinstance(key, dict) or not all(isinstance(key.get(name), str) for name in wanted):
+        return "That is no key of a service account: paste the whole JSON file that Google gives."
+    return ""
 
 
 def usual_method(kind: str, *, secret: bool, identifier: bool) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from governance.domain.provider_kinds import usual_method
+from governance.domain.provider_kinds import secret_problem, usual_method
 from governance.models import Provider, ProviderAccess, ProviderCredential, VirtualKey
 from governance.services.audit import Actor
 from governance.services.records import save_with_audit
@@ -52,7 +53,9 @@ def set_secret(
 
 
 def seal_secret(credential: ProviderCredential, secret: str) -> None:
-    """Put the secret onto the instance, encrypted; the caller saves."""
+    """Put the secret onto the instance, encrypted; the caller saves. Raises ValidationError."""
+    if problem := secret_problem(credential.method, secret.strip()):
+        raise ValidationError({"secret": problem})
     ProviderCredential._meta.get_field("secret").put(credential, secret.strip())
 
 

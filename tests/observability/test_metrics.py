@@ -114,6 +114,12 @@ def test_streams_and_providers() -> None:
     metrics.set_providers({"b": True})
     assert REGISTRY.get_sample_value("comptroller_provider_up", {"provider": "a"}) is None
     metrics.set_providers({})
+    metrics.set_provider_pools({"a": (True, 0), "b": (False, 2)})
+    assert (
+        value("comptroller_provider_breaker_open", provider="a"),
+        value("comptroller_credentials_usable", provider="b"),
+    ) == (1, 2)
+    metrics.set_provider_pools({})
 
 
 def test_a_provider_that_went_is_no_number_where_processes_share_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
