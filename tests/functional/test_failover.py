@@ -15,8 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.bedrock import ACCESS_KEY, REGION, SECRET_KEY, Bedrock
+from tests.fakes.bedrock import ACCESS_KEY, REGION, SECRET_KEY, bedrock
 from tests.fakes.storm import WAYS, Storm
+from tests.fakes.vertex import PROJECT, vertex
+from tests.fakes.vertex import REGION as VERTEX_REGION
 from tests.fakes.wire_provider import WireProvider, wire_provider
 from tests.functional.product import Product, database, sse_events
 
@@ -35,7 +37,6 @@ class World:
 
     product: Product
     wire: WireProvider
-    bedrock: Bedrock
 
     def primary(
         self,
@@ -58,7 +59,7 @@ class World:
             }
         ]
         access = [{"name": name}] if not only_fallbacks else []
-        access += [{"name": "bedrock"}, {"name": "second"}] if fallbacks else []
+        access += [{"name": "bedrock"}, {"name": "vertex"}] if fallbacks else []
         self.product.apply(
             {
                 "providers": providers,
@@ -78,21 +79,25 @@ class World:
         )
         return name
 
+    def rule(self, name: str, condition: str, **action: Any) -> None:
+        """A routing rule, in force when this returns."""
+        self.product.apply({"routes": [{"name": name, "condition": condition, **action}]})
+        time.sleep(1.0)  # a change of more than keys is read beside the traffic; nothing tells when
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    bedrock = Bedrock()
-    bedrock.start()
-    settings = {
-        "PRIMARY_KEY": "sk-ant-primary",
-        "BEDROCK_SECRET": SECRET_KEY,
-        "COMPTROLLER_UPSTREAM_READ_TIMEOUT": str(READ_SECONDS),
-    }
-    with database(request.param) as url, wire_provider() as wire:
+    with database(request.param) as url, wire_provider() as wire, bedrock() as amazon, vertex() as google:
+        settings = {
+            "PRIMARY_KEY": "sk-ant-primary",
+            "BEDROCK_SECRET": SECRET_KEY,
+            "VERTEX_ACCOUNT": google.service_account,
+            "COMPTROLLER_UPSTREAM_READ_TIMEOUT": str(READ_SECONDS),
+        }
         product = Product(tmp_path_factory.mktemp("failover"), url, settings)
         try:
             product.prepare().start()
-            second = {"name": "second", "kind": "compatible", "rank": 1, "base_url": product.simulator_url}
+            account = {"name": "main", "method": "google_service_account", "secret_env": "VERTEX_ACCOUNT"}
             aws = {"name": "main", "method": "aws_static", "identifier": ACCESS_KEY, "secret_env": "BEDROCK_SECRET"}
             product.apply(
                 {
@@ -102,17 +107,24 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                             "kind": "bedrock",
                             "rank": 1,
                             "region": REGION,
-                            "base_url": bedrock.url,
+                            "base_url": amazon.url,
                             "credentials": [aws],
                         },
-                        second | {"credentials": [{"name": "main", "secret_env": "PRIMARY_KEY"}]},
+                        {
+                            "name": "vertex",
+                            "kind": "vertex",
+                            "rank": 1,
+                            "region": VERTEX_REGION,
+                            "project": PROJECT,
+                            "base_url": google.url,
+                            "credentials": [account],
+                        },
                     ]
                 }
             )
-            yield World(product, wire, bedrock)
+            yield World(product, wire)
         finally:
             product.stop()
-            bedrock.stop()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -249,3 +261,45 @@ def _added_time(rows: list[dict[str, Any]], asked_at_once: list[dict[str, Any]])
     print("added by a failover, p50 in ms:", {name: round(ms, 2) for name, ms in added.items()})
     assert len(added) == 2
     assert max(added.values()) <= 5
+
+
+# --- what rules say about it ----------------------------------------------------------------------------------------
+def test_a_rule_may_hand_a_rate_limit_to_the_client(world: World) -> None:
+    key = world.primary("relayed", Storm({"429": 1}).play)
+    world.rule("relay 429", f'key == "{key}"', on_rate_limit="relay")
+    answer = world.product.post(ANSWER, key=key, stream=True)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")
+    assert len(world.product.row(answer.headers["request-id"])["attempts"]) == 1
+
+
+def test_a_silent_target_is_overtaken_and_both_are_paid(world: World) -> None:
+    key = world.primary("hedged", Storm({"timeout": 1}).play)
+    world.rule("hedge", f'key == "{key}"', hedge_ms=200)
+    began = time.monotonic()
+    answer = world.product.post(ANSWER, key=key, stream=True)
+    assert answer.status_code == 200, answer.text
+    assert sse_events(answer.text)[-1][0] == "message_stop"
+    assert time.monotonic() - began < READ_SECONDS
+    row = world.product.row(answer.headers["request-id"])
+    silent, quick = row["attempts"]
+    assert (silent["provider"], quick["hedge"]) == (key, True)
+    assert silent["error"] == "given up: another target answered first"
+    assert row["provider"] == quick["provider"]
+    assert row["cost_quality"] == "estimated"
+    assert row["cost_nano_usd"] == silent["cost_nano_usd"] + quick["cost_nano_usd"] > quick["cost_nano_usd"] > 0
+
+
+def test_a_rule_sends_to_another_model_and_holds_the_dearest(world: World) -> None:
+    """Haiku first, Opus behind it: a hard budget that Opus would not fit into refuses before anything is sent."""
+    hard = {"limit_usd": "0.01", "period": "month", "enforcement": "hard"}
+    key = world.primary("dearest", Storm({"ok": 1}).play, budgets=[hard])
+    world.rule(
+        "haiku, then opus",
+        f'key == "{key}"',
+        targets=[{"provider": "bedrock", "model": "claude-haiku-5-5"}],
+        fallbacks=[{"provider": "vertex", "model": "claude-opus-5-5"}],
+    )
+    cheap = {"model": "claude-haiku-5-5", "max_tokens": 500}
+    assert world.product.post(ANSWER, key=key, stream=True, **cheap).status_code == 200
+    refused = world.product.post(ANSWER, key=key, stream=True, **cheap | {"max_tokens": 1000})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (429, "billing_error")
