@@ -291,7 +291,7 @@ def test_a_silent_target_is_overtaken_and_both_are_paid(world: World) -> None:
 
 def test_a_rule_sends_to_another_model_and_holds_the_dearest(world: World) -> None:
     """Haiku first, Opus behind it: a hard budget that Opus would not fit into refuses before anything is sent."""
-    hard = {"limit_usd": "0.01", "period": "month", "enforcement": "hard"}
+    hard = {"limit_usd": "0.02", "period": "month", "enforcement": "hard"}
     key = world.primary("dearest", Storm({"ok": 1}).play, budgets=[hard])
     world.rule(
         "haiku, then opus",
