@@ -91,8 +91,9 @@ class Gemini:
 
 
 def _body(call: Call, model: str) -> bytes:
-    most = call.provider.options.get("max_output_tokens")
-    return translate(call.body, model=model, most_output=most if isinstance(most, int) and most > 0 else MOST_OUTPUT)
+    most = str(call.provider.options.get("max_output_tokens", ""))
+    most_output = int(most) if most.isdecimal() and int(most) else MOST_OUTPUT
+    return translate(call.body, model=model, most_output=most_output)
 
 
 def _base(provider: ProviderConfig) -> str:
