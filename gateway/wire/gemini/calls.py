@@ -16,7 +16,7 @@ import re
 from typing import Final, NamedTuple
 
 FOREIGN: Final = "skip_thought_signature_validator"
-"""In the place of a signature, for a call that Gemini did not make."""
+"""In the place of a signature, for a call that has none: another model made it, or an older Gemini."""
 
 _OURS: Final = re.compile(r"toolu_g_(?P<id>[A-Za-z0-9-]+)(?:_(?P<how>[sx])_(?P<signature>[A-Za-z0-9_-]+))?")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
@@ -29,7 +29,6 @@ class Made(NamedTuple):
     id: str
     signature: str
     """As Gemini wrote it, base64; empty where it wrote none, as for all but the first of parallel calls."""
-    by_gemini: bool
 
 
 def id_for_client(given: str, fallback: str, signature: str) -> str:
@@ -47,13 +46,13 @@ def for_gemini(tool_use_id: str) -> Made:
     """The same back; an id of another model's call is Gemini's id as it is."""
     found = _OURS.fullmatch(tool_use_id)
     if found is None:
-        return Made(tool_use_id, "", by_gemini=False)
+        return Made(tool_use_id, "")
     packed = found["signature"] or ""
     if found["how"] == "x" and _HEX.fullmatch(packed):
         signature = bytes.fromhex(packed).decode("utf-8", "replace")
     else:
         signature = _unpacked(packed)
-    return Made(found["id"], signature, by_gemini=True)
+    return Made(found["id"], signature)
 
 
 def _unpacked(packed: str) -> str:

@@ -55,10 +55,16 @@ class Contents:
     def _put(self, role: str, parts: list[Part]) -> None:
         if not parts:
             return
-        if self.made and self.made[-1]["role"] == role:
-            self.made[-1]["parts"] += parts
-        else:
+        if not self.made or self.made[-1]["role"] != role:
             self.made.append({"role": role, "parts": parts})
+            return
+        there: list[Part] = self.made[-1]["parts"]
+        if "functionResponse" in parts[0]:
+            # What was said between a call and its result follows the results: they come right after the calls.
+            results = sum("functionResponse" in part for part in there)
+            there[results:results] = parts
+        else:
+            there += parts
 
     def _settle(self) -> None:
         """Gemini wants as many results as there were calls."""
@@ -123,7 +129,7 @@ class Contents:
         made: Part = {"functionCall": {"id": call.id, "name": name, "args": _arguments(block.input)}}
         if call.signature:
             made["thoughtSignature"] = call.signature
-        elif self._signs and first and not call.by_gemini:
+        elif self._signs and first:
             made["thoughtSignature"] = FOREIGN
         return made
 
