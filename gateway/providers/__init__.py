@@ -6,6 +6,7 @@ from gateway.providers.anthropic import Anthropic
 from gateway.providers.base import Provider
 from gateway.providers.bedrock import Bedrock
 from gateway.providers.compatible import Compatible, Foundry
+from gateway.providers.gemini import Gemini
 from gateway.providers.openai import AzureOpenAI, OpenAI
 from gateway.providers.simulated import Simulated
 from gateway.providers.vertex import Vertex
@@ -18,6 +19,7 @@ _KINDS: tuple[Provider, ...] = (
     Compatible(),
     OpenAI(),
     AzureOpenAI(),
+    Gemini(),
     Simulated(),
 )
 PROVIDERS: Mapping[str, Provider] = {provider.kind: provider for provider in _KINDS}

@@ -91,7 +91,13 @@ KINDS: Mapping[str, ProviderKind] = {
             note="Address of the resource, for example https://name.openai.azure.com. Map models to deployments.",
             options={"api_version": "For example 2024-10-21; empty takes the v1 API.", **_CHAT},
         ),
-        ProviderKind("gemini", "Google Gemini API", "gemini"),
+        ProviderKind(
+            "gemini",
+            "Google Gemini API",
+            "gemini",
+            note="Map Claude's models to Gemini's, for example claude-haiku-* to gemini-3.8-flash.",
+            options={"max_output_tokens": "Most tokens to ask for; empty takes 65536."},
+        ),
         ProviderKind("simulated", "Simulated provider (no real model, no real cost)", "anthropic", ()),
     )
 }

@@ -64,6 +64,7 @@ class ToolChoice(msgspec.Struct):
 class Thinking(msgspec.Struct):
     type: str = ""
     budget_tokens: int | None = None
+    display: str | None = None
 
 
 class OutputFormat(msgspec.Struct):
