@@ -32,9 +32,12 @@ _CHAT = {
     "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
     "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
     '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Not set: low, medium and high for OpenAI\'s reasoning models.',
+    "effort_with_tools": "reasoning_effort of every request with tools. Not set: none for OpenAI's models from GPT-5.4 "
+    "on, which refuse tools otherwise.",
     "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
     "system_role": "Role of the system prompt: system (usual) or developer.",
-    "late_system_role": "Role of system messages inside the conversation: system (usual), developer or user.",
+    "late_system_role": "Role of system messages inside the conversation: system, developer or user. Not set: system "
+    "for OpenAI and Azure, user elsewhere, since many open models refuse them.",
     "unsupported_fields": 'Fields (a list) that the models refuse: left out of requests, for example ["temperature"].',
     "max_description_characters": "Most characters of a tool's description; a longer one goes into the system message.",
 }

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -190,6 +191,33 @@ def test_a_message_and_its_row(gateway: Product, server: FakeOpenAI, stream: boo
     assert row["model_requested"] == "claude-opus-5-5"
     assert row["provider_request_id"].startswith("req_")
     assert server.bodies[-1]["model"] == MODEL
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_anthropics_sdk_streams_a_tool_call(gateway: Product, server: FakeOpenAI, counted: bool) -> None:
+    """Also where the provider tells no usage: the counts are null then, and the SDK reads over them."""
+    call = {"name": "lookup", "arguments": {"word": "été"}}
+    step = {"reasoning": "I look it up.", "text": "Wait.", "calls": [call], **({} if counted else {"usage": False})}
+    tool: Any = {"name": "lookup", "input_schema": {"type": "object", "properties": {"word": {"type": "string"}}}}
+    with (
+        anthropic.Anthropic(
+            base_url=gateway.base_url, auth_token=gateway.secrets["openai-key"], max_retries=0
+        ) as client,
+        client.messages.stream(
+            model="claude-opus-5-5",
+            max_tokens=1000,
+            tools=[tool],
+            messages=[{"role": "user", "content": script(step)}],
+        ) as stream,
+    ):
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == "Wait."
+    assert [block.type for block in final.content] == ["thinking", "text", "tool_use"]
+    (used,) = [block for block in final.content if block.type == "tool_use"]
+    assert (used.name, used.input) == ("lookup", {"word": "été"})
+    assert final.stop_reason == "tool_use"
+    assert (final.usage.input_tokens is not None) is counted
 
 
 def test_a_count_of_tokens_is_not_found(gateway: Product) -> None:

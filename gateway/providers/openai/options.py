@@ -15,6 +15,8 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 _REASONING: Final = re.compile(r"(?:o\d|gpt-[5-9]|codex)(?!.*-chat)")
 """OpenAI's models that think: they take an effort and refuse what shapes their sampling."""
+_NO_EFFORT_WITH_TOOLS: Final = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9])")
+"""Those of them that take tools only without an effort here (OpenAI's error: "use /v1/responses or set …")."""
 _THEIR_EFFORTS: Final = ("low", "medium", "high")
 """What every one of them takes."""
 _REFUSED_BY_THEM: Final = frozenset({"temperature", "top_p", "stop"})
@@ -40,7 +42,9 @@ def dialect(provider: ProviderConfig, model: str, *, own: bool) -> Dialect:
         max_tokens_field=options.word("max_tokens_field", _FIELDS) or _FIELDS[0],
         max_output_tokens=options.number("max_output_tokens"),
         system_role=options.word("system_role", _ROLES[:2]) or _ROLES[0],
-        late_system_role=options.word("late_system_role", _ROLES) or _ROLES[0],
+        late_system_role=options.word("late_system_role", _ROLES) or ("system" if own else "user"),
+        effort_with_tools=options.word("effort_with_tools", EFFORTS)
+        or ("none" if thinks and _NO_EFFORT_WITH_TOOLS.match(model) else ""),
         efforts=tuple(sorted(efforts, key=EFFORTS.index)),
         reasoning_field=options.word("reasoning_field", ("reasoning_content", "reasoning")),
         left_out=frozenset(left_out),

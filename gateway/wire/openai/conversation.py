@@ -34,7 +34,10 @@ class Conversation:
     def take(self, message: Message) -> None:
         match message.role:
             case "system":
-                self._put({"role": self._dialect.late_system_role, "content": joined(message.content)})
+                role, text = self._dialect.late_system_role, joined(message.content)
+                if role == "user" and text:
+                    text = f"<system-reminder>\n{text}\n</system-reminder>"
+                self._put({"role": role, "content": text})
             case "assistant":
                 self._settle()
                 self._assistant(message)

@@ -19,9 +19,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The most tokens that may be asked for; Claude Code asks for up to 128,000, which small models refuse."""
     system_role: str = "system"
     late_system_role: str = "system"
-    """Of system messages inside the conversation; the templates of some open models refuse them there."""
+    """Of system messages inside the conversation. The templates of many open models refuse them there; as a user's they
+    stand in tags that Claude Code itself uses.
+    """
     efforts: tuple[str, ...] = ()
     """Those of EFFORTS that the model takes, in that order; empty where it knows none, and refuses the field."""
+    effort_with_tools: str = ""
+    """The effort of every request with tools, whatever is asked for. OpenAI refuses tools to its models from GPT-5.4 on
+    in Chat Completions unless this is `none`; with an effort it wants the Responses API.
+    """
     reasoning_field: str = ""
     """Of an assistant message: carries its thinking back, such as `reasoning_content`; empty sends none."""
     left_out: frozenset[str] = frozenset()

@@ -38,7 +38,7 @@ def translate(body: bytes, *, model: str, stream: bool, dialect: Dialect) -> byt
     if asked.max_tokens is not None:
         fields[dialect.max_tokens_field] = min(asked.max_tokens, dialect.max_output_tokens or asked.max_tokens)
     fields |= _sampling(asked)
-    if effort := _effort(asked, dialect):
+    if effort := (dialect.effort_with_tools if tools.fields else "") or _effort(asked, dialect):
         fields["reasoning_effort"] = effort
     if (wanted := asked.output_format or (asked.output_config.format if asked.output_config else None)) is not None:
         fields |= _response_format(wanted)

@@ -108,6 +108,9 @@ def test_the_credential_goes_into_its_header_and_nothing_of_the_clients_goes_alo
         ("", {"*": "gpt-5"}, {}, "high", None),
         ("", {"*": "o4-mini"}, {}, "high", None),
         ("", {"*": "gpt-5"}, {"efforts": ["low", "xhigh"]}, "xhigh", None),
+        ("", {"*": "gpt-5.6-sol"}, {}, "none", None),
+        ("", {"*": "gpt-5.6-sol"}, {"effort_with_tools": "low"}, "low", None),
+        ("", {"*": "gpt-5.1"}, {}, "high", None),
         ("", {"*": "gpt-4o"}, {}, None, 0.5),
         ("", {"*": "gpt-5-chat-latest"}, {}, None, 0.5),
         ("https://openrouter.ai/api/v1", {"*": "openai/gpt-5"}, {}, None, 0.5),
@@ -124,6 +127,24 @@ def test_only_what_the_model_takes_is_sent(
     assert made.get("reasoning_effort") == effort
     assert made.get("temperature") == temperature
     assert ("tools" in made) is ("unsupported_fields" not in options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "base_url", "options", "role"),
+    [
+        ("openai", "", {}, "system"),
+        ("azure_openai", "https://n.example", {}, "system"),
+        ("openai", "http://127.0.0.1:11434", {}, "user"),
+        ("openai", "http://127.0.0.1:11434", {"late_system_role": "system"}, "system"),
+    ],
+)
+def test_open_models_get_late_system_messages_as_a_users(
+    kind: str, base_url: str, options: dict[str, Any], role: str
+) -> None:
+    made = json.loads(sent(call(provider(kind, base_url, **options))).body)
+    assert made["messages"][0]["role"] == "system"
+    assert made["messages"][-1]["role"] == role
+    assert "Mind the tests." in made["messages"][-1]["content"]
 
 
 def test_the_options_of_the_answers_length() -> None:

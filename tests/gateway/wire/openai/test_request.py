@@ -230,6 +230,14 @@ def test_late_system_messages_take_the_role_that_the_server_allows() -> None:
         "tool",
         "user",
     ]
+    assert made["messages"][-1]["content"] == "<system-reminder>\nMind the tests.\n</system-reminder>"
+
+
+def test_the_effort_of_requests_with_tools_is_the_servers_own() -> None:
+    dialect = Dialect(efforts=("none", "low", "high"), effort_with_tools="none")
+    for body, effort in ((asked("claude_code"), "none"), ({**asked("claude_code"), "tools": []}, "high")):
+        made = json.loads(translate(json.dumps(body).encode(), model="m", stream=False, dialect=dialect))
+        assert made["reasoning_effort"] == effort
 
 
 def test_a_client_of_the_same_format_has_its_own_bytes_sent() -> None:
