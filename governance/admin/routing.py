@@ -7,8 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
@@ -145,7 +144,7 @@ class RoutingRuleAdmin(VisibleAdmin):
     @display(description="For")
     def whose(self, row: RoutingRule) -> SafeString:
         if row.target is None:
-            return format_html("<strong>Everybody</strong>")
+            return format_html("<strong>{}</strong>", "Everybody")
         return format_html('{}<div class="cmp-note">{}</div>', pickers.label(row.target), row.get_scope_display())
 
     @display(description="Rule")
@@ -237,9 +236,11 @@ def _warnings(rule: RoutingRule) -> list[str]:
 
 @admin.register(RoutingSettings)
 class RoutingSettingsAdmin(VisibleAdmin):
-    """One row: its list is its page."""
+    """One row, made when somebody looks for it."""
 
     form = WeightsForm
+    list_display = ["__str__", "weights_cell"]
+    actions = None
     change_form_outer_before_template = "admin/governance/weights_before.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -254,9 +255,13 @@ class RoutingSettingsAdmin(VisibleAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         return self.form
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        row, _ = RoutingSettings.objects.get_or_create(pk=1)
-        return HttpResponseRedirect(reverse("admin:governance_routingsettings_change", args=[row.pk]))
+    def get_queryset(self, request: HttpRequest) -> Any:
+        RoutingSettings.objects.get_or_create(pk=1)
+        return super().get_queryset(request)
+
+    @display(description="Weights")
+    def weights_cell(self, row: RoutingSettings) -> str:
+        return ", ".join(f"{name} {weight:g}" for name, weight in row.weights.items())
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         routing.set_weights(weights=obj.complexity_weights, actor=request.user)

@@ -154,7 +154,7 @@ class Language:
     def _worded(self, told: str) -> str:
         """The compiler's message in the words of the form."""
         if unknown := re.match(r"undeclared reference to '([^']*)'", told):
-            near = get_close_matches(unknown[1], self.variables, n=1)
+            near = get_close_matches(unknown[1], self.variables, n=1, cutoff=0.7)
             hint = f"Did you mean {near[0]}?" if near else f"Variables: {', '.join(self.variables)}."
             return f"there is no variable or function {unknown[1]}. {hint}"
         if wrong := re.match(r"found no matching overload for '([^']*)' applied to '\((.*)\)'", told):

@@ -161,3 +161,28 @@ def test_a_hard_budget_tells_its_100_percent_when_it_begins_to_refuse(acme: Cust
         "$0.00 of $1.00 is spent, 0%. A request that might have passed the limit was refused"
     )
     assert [one.destination for one in AlertDelivery.objects.all()] == ["o@x.test"]
+
+
+def test_a_rule_that_fails_is_told_once_a_day_for_each_customer(acme: Customer) -> None:
+    alerts.create_channel(customer=acme, name="list", kind="email", emails=["list@x.test"], actor=None)
+    alerts.create_channel(customer=acme, name="quiet", kind="email", emails=["q@x.test"], on_routing=False, actor=None)
+    steps = [
+        {"rule": "bad", "id": 7, "scope": "global", "told": '"x-a" is not there', "failed": True},
+        {"rule": "good", "id": 8, "scope": "global", "told": "refused"},
+    ]
+    for at in (HOUR, HOUR, HOUR + timedelta(hours=2)):
+        request(acme, at, routing={"looked": 2, "steps": steps, "failed": [7]}, cost_nano_usd=1)
+        roll_up()
+    request(acme, routing={"looked": 1, "steps": steps[1:]}, cost_nano_usd=1)
+    roll_up()
+    (alert,) = Alert.objects.all()
+    assert (alert.kind, alert.customer, alert.requests, str(alert)) == (
+        "routing", acme, 1, "Routing rule that fails: bad",
+    )  # fmt: skip
+    message = compose(alert)
+    assert message.title == "Routing rule bad fails"
+    assert message.text == (
+        'For 1 request it could not be worked out, so it was passed over: "x-a" is not there. Correct its condition.'
+    )
+    assert message.payload["type"] == "routing.failed"
+    assert [delivery.destination for delivery in AlertDelivery.objects.all()] == ["list@x.test"]

@@ -33,6 +33,8 @@ from governance.models import (
     ReconciliationException,
     ReportImport,
     Repricing,
+    RoutingRule,
+    RoutingSettings,
     Team,
     VirtualKey,
     Workspace,
@@ -133,6 +135,8 @@ def installation(db: None) -> dict[str, object]:
         cache_read="0.5", cache_write_5m="6.25", cache_write_1h=10,
         tiers=[{"above_prompt_tokens": 100000, "input": "10"}], multipliers={"fast": "6"},
     )  # fmt: skip
+    RoutingRule.objects.create(name="haiku", condition="turns > 3", targets=[{"model": "claude-haiku-5-5"}])
+    RoutingSettings.objects.create()
     proposal = PriceProposal.objects.create(
         platform="anthropic", model_id="claude-test", current=price, effective_from=datetime(2026, 2, 1, tzinfo=UTC),
         proposed={"input": "4"}, changes=[{"field": "input", "old": "5", "new": "4", "percent": "-20.00"}],

@@ -32,8 +32,8 @@ def test_a_condition_holds_or_not(text: str, expected: bool) -> None:
     ("text", "line", "column", "told"),
     [
         ("model ==", 1, 9, "ends too early"),
-        ("tools > 1 &&\n  team == 'a'", 2, 3, "no variable or function team. Variables: model, tools"),
-        ("'é' == model && foo", 1, 17, "no variable or function foo"),
+        ("tools > 1 &&\n  team == 'a'", 2, 3, "no variable or function team. Did you mean stream?"),
+        ("'é' == model && foo", 1, 17, "no variable or function foo. Variables: model, tools"),
         ("tools == 'a'", 1, 7, "== does not go with a whole number and a text"),
         ("headers == 1", 1, 9, "does not go with texts by name and a whole number"),
         ("tools 3", 1, 7, "3 cannot stand here"),
