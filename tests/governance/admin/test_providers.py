@@ -31,7 +31,7 @@ def form(credential: ProviderCredential, **values: str) -> dict[str, str]:
         "credentials-TOTAL_FORMS": "1", "credentials-INITIAL_FORMS": "1", "credentials-0-id": str(credential.pk),
         "credentials-0-provider": str(credential.provider_id), "credentials-0-name": "main",
         "credentials-0-new_secret": "", "credentials-0-secret_env": "", "credentials-0-weight": "1",
-        "credentials-0-is_active": "on", **values,
+        "credentials-0-method": "api_key", "credentials-0-is_active": "on", **values,
     }  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_a_new_credential_needs_a_secret_or_a_variable(root: Client, installatio
     more = {
         "credentials-TOTAL_FORMS": "2", "credentials-1-id": "", "credentials-1-provider": str(provider.pk),
         "credentials-1-name": "second", "credentials-1-weight": "1", "credentials-1-is_active": "on",
-        "credentials-1-new_secret": "", "credentials-1-secret_env": "",
+        "credentials-1-new_secret": "", "credentials-1-secret_env": "", "credentials-1-method": "api_key",
     }  # fmt: skip
     refused = root.post(url(provider), form(credential, **more))
     assert "Give the secret, or name the environment variable" in refused.content.decode()
