@@ -34,6 +34,9 @@ async def race(
                 running |= done - {task}
                 await _give_up(exchange, running, "given up: another target answered first")
                 running = set()
+                # The last attempt is the one that answered.
+                won = outcome.attempt
+                exchange.attempts = [*(tried for tried in exchange.attempts if tried is not won), won]
                 return outcome
             if not done and more:
                 # Both may be charged: what is strict must have room for both.
@@ -60,4 +63,4 @@ async def _give_up(exchange: Exchange, running: set[asyncio.Task[Outcome]], why:
             ended.response.close()
     for tried in before:
         if why and tried.ended and tried.error == why_cut(exchange):
-            tried.error = why
+            tried.error, tried.failed = why, "hedged"
