@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
 from msgspec.structs import asdict, replace
@@ -185,7 +186,12 @@ def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Co
     # Other models' answers are charged although a filter stopped them.
     free = refused and attempt.platform not in OTHER_PLATFORMS
     customer_id = exchange.grant.customer_id if exchange.grant else None
-    name, region = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
+    priced_as = partial(PROVIDERS[target.provider.kind].priced_as, target.provider, target.model)
+    name, region = priced_as(served)
+    if usage.iterations:
+        # The steps name their models as Anthropic does; the price list as the provider is asked for them.
+        steps = (replace(step, model=priced_as(step.model)[0]) if step.model else step for step in usage.iterations)
+        usage = replace(usage, iterations=tuple(steps))
     prices, at = exchange.snapshot.prices, exchange.record.started_at
     return prices.cost(attempt.platform, name, usage, at, region=region, free=free, customer_id=customer_id)
 

@@ -62,6 +62,8 @@ BETAS = {
     "extended-cache-ttl-2025-04-11",
     "fine-grained-tool-streaming-2025-05-14",
     "interleaved-thinking-2025-05-14",
+    "mid-conversation-output-config-2026-07-01",
+    "mid-conversation-tool-changes-2026-07-01",
     "thinking-token-count-2026-05-13",
     "tool-search-tool-2025-10-19",
 }
@@ -146,6 +148,12 @@ class Bedrock:
         self.seen: list[Seen] = []
         self.faults: list[Fault] = []
         self.assumed: list[dict[str, str]] = []
+        self.lifetime = 3600
+        """Seconds that the keys of an assumed role last."""
+        self.slow_tokens = 0.0
+        """Seconds before the token service answers."""
+        self.broken_tokens = False
+        """Whether the token service answers as none does."""
         self.simulator = Simulator()
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -177,6 +185,7 @@ class Bedrock:
         self.faults.clear()
         self.assumed.clear()
         self.unserved.clear()
+        self.lifetime, self.slow_tokens, self.broken_tokens = 3600, 0.0, False
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
@@ -229,6 +238,8 @@ class Bedrock:
             if presented not in self.api_keys:
                 raise Refusal("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
             return
+        if self.broken_tokens and request.target == "/":
+            raise Refusal("InternalServerException", "This is not XML.")
         services = ["sts"] if request.target == "/" else ["bedrock"]
         verify(self.keys, request.method, request.target, headers, request.body, region=REGION, services=services)
 
@@ -236,10 +247,17 @@ class Bedrock:
         """The token service's AssumeRole."""
         asked = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         self.assumed.append(asked)
+        await asyncio.sleep(self.slow_tokens)
         if asked["RoleArn"] != ROLE:
-            raise Refusal("AccessDeniedException", f"Not authorized to perform sts:AssumeRole on {asked['RoleArn']}")
+            error = (
+                '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
+                f"<Code>AccessDenied</Code><Message>Not authorized for {asked['RoleArn']}</Message></Error>"
+                "</ErrorResponse>"
+            )
+            await _whole(writer, 403, error.encode(), "text/xml")
+            return
         self.keys[ASSUMED] = Key(ASSUMED_SECRET, ASSUMED_TOKEN)
-        until = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        until = (datetime.now(UTC) + timedelta(seconds=self.lifetime)).strftime("%Y-%m-%dT%H:%M:%SZ")
         answer = (
             '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>'
             f"<AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId><Arn>{ROLE}/x</Arn></AssumedRoleUser><Credentials>"
@@ -254,7 +272,7 @@ class Bedrock:
         if model.startswith("arn:") or split_prefix(model)[0]:
             raise Refusal("ValidationException", "The provided model doesn't support counting tokens.")
         counted = json.loads(b64decode(body["input"]["invokeModel"]["body"], validate=True))
-        _judge(counted, {})
+        judge(counted, {})
         answer = await self._claude("/v1/messages/count_tokens", {**counted, "model": anthropic_id(model)}, {})
         return {"inputTokens": json.loads(answer.body)["input_tokens"]}
 
@@ -268,7 +286,7 @@ class Bedrock:
             if fault.frames is None:
                 raise Refusal(fault.kind, fault.message)
         self._known(model)
-        _judge(request.json, request.headers)
+        judge(request.json, request.headers)
         claude = await self._claude(
             "/v1/messages", {**request.json, "model": anthropic_id(model), "stream": stream}, request.headers
         )
@@ -390,7 +408,7 @@ class Claude:
 
 
 # --- what Bedrock refuses ---------------------------------------------------------------------------------------------
-def _judge(body: Any, headers: Mapping[str, str]) -> None:
+def judge(body: Any, headers: Mapping[str, str]) -> None:
     if not isinstance(body, dict):
         raise Refusal("ValidationException", "Malformed input request, please reformat your input and try again.")
     for name in body:
@@ -414,8 +432,11 @@ def _judge(body: Any, headers: Mapping[str, str]) -> None:
     if any(not edit["type"].startswith("compact_") for edit in edits):
         raise Refusal("ValidationException", "context_management: Extra inputs are not permitted")
     for index, message in enumerate(body.get("messages", [])):
-        if set(message) - {"role", "content"}:
-            extra = min(set(message) - {"role", "content"})
+        more = set(message) - {"role", "content"}
+        if "mid-conversation-output-config-2026-07-01" in asked:
+            more.discard("output_config")
+        if more:
+            extra = min(more)
             raise Refusal("ValidationException", f"messages.{index}.{extra}: Extra inputs are not permitted")
 
 

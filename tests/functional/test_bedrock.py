@@ -169,6 +169,15 @@ def test_a_stream_that_fails_is_asked_for_again(
     assert not fake.faults
 
 
+def test_pings_in_a_silent_stream_are_read_over(product: Product, tmp_path: Path) -> None:
+    """Bedrock itself sends none: the client's parser must take ours for what they are."""
+    product.apply(configuration("bedrock-silent", providers=[{"name": "simulated"}]))
+    done = in_bedrock_mode(product, tmp_path, "bedrock-silent").run(
+        '[[sim: text="after a while" chunks=4 silent_s=17]]'
+    )
+    assert (done["is_error"], done["result"]) == (False, "after a while"), done
+
+
 def test_a_budget_that_is_used_up_ends_at_once_with_our_sentence(
     product: Product, tmp_path: Path, fake: Bedrock
 ) -> None:

@@ -185,3 +185,25 @@ def test_the_profiles_are_those_of_the_keys_first_bedrock(product: Product, key:
     assert all(name.startswith(f"{geography}.anthropic.claude-") for name in names)
     one = httpx.get(f"{product.url}/bedrock/inference-profiles/{MODEL}", headers=product.headers(key), timeout=20)
     assert one.json()["models"][0]["modelArn"].endswith("/anthropic.claude-haiku-4-5-20251001-v1:0")
+
+
+def test_steps_of_other_models_have_the_profiles_rate(product: Product, fake: Bedrock) -> None:
+    """An answer's steps name models as Anthropic does; the price list knows them by Bedrock's names."""
+    if "clients-steps" not in product.secrets:
+        ready(product, "clients-steps", fake)
+    steps = [
+        {"type": "message", "input_tokens": 100, "output_tokens": 10},
+        {"type": "advisor_message", "model": "claude-opus-5-5", "input_tokens": 1000, "output_tokens": 100},
+    ]
+    quoted = json.dumps(json.dumps(steps))
+    answer = httpx.post(
+        f"{product.url}{PATH}",
+        json=body(f"[[sim: text=advised input_tokens=100 output_tokens=10 iterations={quoted}]]"),
+        headers=product.headers("clients-steps"),
+        timeout=20,
+    )
+    assert answer.status_code == 200, answer.text
+    row = product.row(answer.headers["request-id"])
+    # claude-haiku-4-5 at $1 and $5, claude-opus-5-5 at $4 and $20 per million, both a tenth more in a geography.
+    assert row["cost_nano_usd"] == (100 * 1000 + 10 * 5000 + 1000 * 4000 + 100 * 20000) * 11 // 10
+    assert row["cost_quality"] == "exact"

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.providers.base import Call, CannotCall, Operation
 from gateway.wire.forms import Form, in_body, reshape, with_fields
+from gateway.wire.turns import without_turn_config
 
 _RENAMED: Final = {"advanced-tool-use-2025-11-20": "tool-search-tool-2025-10-19"}
 """Anthropic's betas that have another name here."""
@@ -31,7 +32,6 @@ _UNKNOWN: Final = frozenset(
         "mcp-client-2025-04-04",
         "mcp-client-2025-11-20",
         "mcp-servers-2025-12-04",
-        "mid-conversation-tool-changes-2026-07-01",
         "oauth-2025-04-20",
         "per-turn-control-2026-07-01",
         "prompt-caching-scope-2026-01-05",
@@ -44,30 +44,28 @@ _UNKNOWN: Final = frozenset(
 )
 """Betas that Bedrock answers with "invalid beta flag"."""
 
-_OPENED: Final = {
-    "speed": ("fast-mode-2026-02-01",),
-    "container": ("code-execution-2025-05-22", "code-execution-2025-08-25", "skills-2025-10-02"),
-    "mcp_servers": ("mcp-client-2025-04-04", "mcp-client-2025-11-20"),
-    "safeguards": ("dangerous-tool-use-2026-09-03",),
-}
+_OPENED: Final = {"safeguards": ("dangerous-tool-use-2026-09-03",)}
 """Top-level fields by the betas that make them known: a field goes with its beta."""
-_ANTHROPICS: Final = ("tags", "service_tier")
-"""Top-level fields of Anthropic's own API: its labels of usage, and its service tiers."""
+_ANTHROPICS: Final = ("service_tier", "speed", "tags")
+"""Top-level fields of Anthropic's own API, without which the answer says the same: its service tiers, fast service, and
+labels of usage. What would change the answer (`mcp_servers`, `container`, `inference_geo`) is for Bedrock to refuse.
+"""
+
+_TURNS: Final = "mid-conversation-output-config-2026-07-01"
+"""The beta that lets a message in a conversation have an `output_config` of its own."""
 
 _COUNTED: Final = frozenset({"claude-code-20250219"})
 """Betas that Claude Code lets a count carry."""
 _LEAST_OUTPUT: Final = 1
-
 
 _NOTHING: Final = msgspec.Raw(b"")
 _NO_EDITS: Final = msgspec.Raw(b"[]")
 
 
 class _Inside(msgspec.Struct):
-    """The fields in which something may have to go."""
+    """The field in which something may have to go."""
 
     context_management: msgspec.Raw = _NOTHING
-    messages: msgspec.Raw = _NOTHING
 
 
 class _Thinking(msgspec.Struct):
@@ -154,14 +152,10 @@ def _without_unknown_parts(body: bytes, kept: Sequence[str]) -> tuple[bytes, boo
     Of a context's management Bedrock takes compaction only (LiteLLM issue 27532). Messages that have nothing to leave
     out keep their bytes.
     """
-    found = _inside(body)
-    changed: dict[str, object] = {}
-    management = _compaction(found.context_management, kept)
+    management = _compaction(_inside(body).context_management, kept)
     if management is not None:
-        changed["context_management"] = management
-    if b'"output_config"' in bytes(found.messages):
-        changed["messages"] = [_without_output_config(message) for message in _raws(found.messages)]
-    return (with_fields(body, **changed) if changed else body), management is not None
+        body = with_fields(body, context_management=management)
+    return (body if _TURNS in kept else without_turn_config(body)), management is not None
 
 
 def _compaction(management: msgspec.Raw, kept: Sequence[str]) -> msgspec.Raw | None:
@@ -172,15 +166,6 @@ def _compaction(management: msgspec.Raw, kept: Sequence[str]) -> msgspec.Raw | N
     if not edits:
         return None
     return msgspec.Raw(_encode({**fields, "edits": edits}))
-
-
-def _without_output_config(message: msgspec.Raw) -> msgspec.Raw:
-    if b'"output_config"' not in bytes(message):
-        return message
-    fields = _fields(message)
-    if fields.pop("output_config", None) is None:
-        return message
-    return msgspec.Raw(_encode(fields))
 
 
 def _to_count(body: bytes) -> bytes:

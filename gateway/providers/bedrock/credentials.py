@@ -96,6 +96,9 @@ def freeze(credentials: Any) -> Any:
         return credentials.get_frozen_credentials()
     except (BotoCoreError, ClientError) as error:
         raise CannotCall(f"AWS gave no credentials: {error}") from None
+    except Exception as error:
+        # What somebody in the place of a token service answers breaks botocore's parsers, which quote it.
+        raise CannotCall(f"AWS gave no credentials: {type(error).__name__}") from None
 
 
 def _session(profile: str, region: str) -> Any:

