@@ -14,12 +14,16 @@ _DATED: Final = re.compile(r"(?P<name>.+)-(?P<date>20\d{6})")
 _VERTEX_DATED: Final = re.compile(r"(?P<name>.+)@(?P<date>20\d{6})")
 _GENERATION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:-(\d{1,2}))?(?!\d)")
 _FIRST_WITHOUT_DATE: Final = (4, 6)
-_ODD: Final = {"claude-3-5-sonnet-20241022": "claude-3-5-sonnet-v2@20241022"}
+_ODD: Final = {
+    "claude-3-5-sonnet-20241022": "claude-3-5-sonnet-v2@20241022",
+    "claude-3-5-sonnet-latest": "claude-3-5-sonnet-v2@20241022",
+}
 """What Google numbers where Anthropic only gives another date."""
-_ODD_BACK: Final = {theirs: ours for ours, theirs in _ODD.items()}
+_ODD_BACK: Final = {"claude-3-5-sonnet-v2@20241022": "claude-3-5-sonnet-20241022"}
 _DATES: Final = {
     "claude-3-5-haiku": "20241022",
     "claude-3-7-sonnet": "20250219",
+    "claude-3-opus": "20240229",
     "claude-opus-4": "20250514",
     "claude-opus-4-1": "20250805",
     "claude-opus-4-5": "20251101",

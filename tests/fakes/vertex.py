@@ -191,7 +191,7 @@ class Vertex:
         if fault.status:
             raise Refusal(fault.status, fault.message, retry_after=fault.retry_after)
         counts = called["model"] == "count-tokens"
-        asked = _judged(body, headers, counts=counts)
+        asked = judged(body, headers, counts=counts)
         model = _anthropics(asked["model"] if counts else called["model"])
         if model is None or model in self.unserved:
             raise Refusal(
@@ -225,7 +225,7 @@ class Vertex:
         await self.simulator(inner, receive, passed)
 
 
-def _judged(body: bytes, headers: Mapping[str, str], *, counts: bool) -> dict[str, Any]:
+def judged(body: bytes, headers: Mapping[str, str], *, counts: bool) -> dict[str, Any]:
     """The body, as Claude's servers there take it."""
     try:
         asked = json.loads(body)
