@@ -28,12 +28,14 @@ class ProviderKind:
 _LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
 
 _CHAT = {
+    "api": "chat or responses. Not set: responses for OpenAI's models from GPT-5.4 on, which take tools and an effort "
+    "together only there; chat else.",
     "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens.",
     "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
     "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
     '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Not set: low, medium and high for OpenAI\'s reasoning models.',
-    "effort_with_tools": "reasoning_effort of every request with tools. Not set: none for OpenAI's models from GPT-5.4 "
-    "on, which refuse tools otherwise.",
+    "effort_with_tools": "reasoning_effort of every chat request with tools. Not set: none for OpenAI's models from "
+    "GPT-5.4 on, which refuse tools otherwise.",
     "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
     "system_role": "Role of the system prompt: system (usual) or developer.",
     "late_system_role": "Role of system messages inside the conversation: system, developer or user. Not set: system "

@@ -1,4 +1,4 @@
-"""A server of OpenAI's Chat Completions on loopback: strict about requests, scripted by markers in the prompt.
+"""A server of OpenAI's two APIs on loopback: strict about requests, scripted by markers in the prompt.
 
 A user message may say `[[openai: {"steps": [...]}]]`; the first answer after it plays the first step, the next one the
 second, and so on. A step is an object: `text`, `reasoning`, `calls` (a list of `{"name", "arguments"}`), `usage`
@@ -28,6 +28,8 @@ from openai.types.chat import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from tests.fakes import openai_responses as responses
+
 KEY = "sk-openai-test"
 MODEL = "gpt-5"
 SERVED = "gpt-5-2025-08-07"
@@ -37,6 +39,7 @@ _MESSAGE = TypeAdapter(ChatCompletionMessageParam)
 _TOOL = TypeAdapter(ChatCompletionToolUnionParam)
 _CHOICE = TypeAdapter(ChatCompletionToolChoiceOptionParam)
 _FIELDS = set(completion_create_params.CompletionCreateParamsBase.__annotations__) | {"stream"}
+_WANTS_RESPONSES = re.compile(r"gpt-5\.[4-9]")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -82,6 +85,8 @@ class FakeOpenAI:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         for prefix in ("/v1", "/openai/v1", "/openai/deployments/{deployment}"):
             app.router.add_post(f"{prefix}/chat/completions", self._chat)
+        for prefix in ("/v1", "/openai/v1", "/openai"):
+            app.router.add_post(f"{prefix}/responses", self._respond)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/openai/v1/models", self._models)
         runner = web.AppRunner(app, access_log=None)
@@ -104,22 +109,55 @@ class FakeOpenAI:
         models = [{"id": name, "object": "model", "created": 1, "owned_by": "openai"} for name in (MODEL, "gpt-4o")]
         return web.json_response({"object": "list", "data": models})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _read(self, request: web.Request) -> dict[str, Any] | web.Response:
+        """The body, or what is said against it."""
         raw = await request.read()
         self.raw.append(raw)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         self.paths.append(request.path_qs)
         if not self._allowed(request):
             return failed(401, "Incorrect API key provided.", code="invalid_api_key")
-        body = json.loads(raw)
+        body: dict[str, Any] = json.loads(raw)
         self.bodies.append(body)
         if self.failures:
             status, answer = self.failures.popleft()
             return web.json_response(answer, status=status, headers={"x-request-id": "req_failed"})
+        return body
+
+    def _headers(self) -> dict[str, str]:
+        return {
+            "x-request-id": f"req_{self._answers:06d}",
+            "openai-organization": "org-ours",
+            "x-ratelimit-remaining-tokens": "1",
+        }
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        body = await self._read(request)
+        if isinstance(body, web.Response):
+            return body
+        if (why := responses.refused(body)) is not None:
+            return failed(400, why)
+        step = step_of(body["input"], {tool["name"] for tool in body.get("tools", ())})
+        usage = self._count(body, body["input"], step)
+        self._answers += 1
+        head = responses.head(f"resp_{self._answers:06d}", body["model"], body)
+        if not body.get("stream"):
+            return web.json_response(responses.whole(step, head, usage), headers=self._headers())
+        response = web.StreamResponse(headers={**self._headers(), "content-type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        for event in responses.events(step, head, usage):
+            await response.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        await response.write_eof()
+        return response
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await self._read(request)
+        if isinstance(body, web.Response):
+            return body
         if (why := refused(body)) is not None:
             return failed(400, why)
-        step = _step(body)
-        usage = self._count(body, step)
+        step = step_of(body["messages"], {tool["function"]["name"] for tool in body.get("tools", ())})
+        usage = self._count(body, body["messages"], step)
         self._answers += 1
         head = {
             "id": f"chatcmpl-{self._answers:06d}",
@@ -128,11 +166,7 @@ class FakeOpenAI:
             "service_tier": "default",
             "system_fingerprint": "fp_1",
         }
-        headers = {
-            "x-request-id": f"req_{self._answers:06d}",
-            "openai-organization": "org-ours",
-            "x-ratelimit-remaining-tokens": "1",
-        }
+        headers = self._headers()
         if not body.get("stream"):
             answer = {**head, "object": "chat.completion", **_whole(step, head["id"]), **_given(usage)}
             return web.json_response(answer, headers=headers)
@@ -150,8 +184,8 @@ class FakeOpenAI:
                 await response.write_eof()
         return response
 
-    def _count(self, body: dict[str, Any], step: dict[str, Any]) -> dict[str, Any] | None:
-        prompt = json.dumps([body.get("tools"), *body["messages"]], sort_keys=True).removesuffix("]")
+    def _count(self, body: dict[str, Any], said: list[Any], step: dict[str, Any]) -> dict[str, Any] | None:
+        prompt = json.dumps([body.get("tools"), *said], sort_keys=True).removesuffix("]")
         shared = max((_shared(prompt, earlier) for earlier in self._prompts), default=0) // CHARACTERS_PER_TOKEN
         self._prompts.append(prompt)
         told = step.get("usage", {})
@@ -187,13 +221,18 @@ def refused(body: dict[str, Any]) -> str | None:
         return "The 'stream_options' parameter is only allowed when 'stream' is enabled."
     if body.get("reasoning_effort") and body.get("temperature", 1) != 1:
         return "Unsupported value: 'temperature' does not support a value other than the default (1)."
+    if _WANTS_RESPONSES.match(body["model"]) and body.get("tools") and body.get("reasoning_effort") != "none":
+        return (
+            f"Function tools with reasoning_effort are not supported for {body['model']} in /v1/chat/completions. To "
+            "use function tools, use /v1/responses or set reasoning_effort to 'none'."
+        )
     if "tool_choice" in body and not body.get("tools"):
         return "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified."
     try:
         for message in body["messages"]:
-            _exhaust(_MESSAGE.validate_python(message, strict=False))
+            responses.exhaust(_MESSAGE.validate_python(message, strict=False))
         for tool in body.get("tools", ()):
-            _exhaust(_TOOL.validate_python(tool))
+            responses.exhaust(_TOOL.validate_python(tool))
         if "tool_choice" in body:
             _CHOICE.validate_python(body["tool_choice"])
     except ValidationError as error:
@@ -237,14 +276,6 @@ def _bad_order(messages: list[dict[str, Any]]) -> str | None:
     return None
 
 
-def _exhaust(value: Any) -> None:
-    """Pydantic checks an Iterable while it is read."""
-    if isinstance(value, str | bytes | int | float | None):
-        return
-    for each in value.values() if isinstance(value, dict) else value:
-        _exhaust(each)
-
-
 def _shared(one: str, other: str) -> int:
     limit = min(len(one), len(other))
     low, high = 0, limit
@@ -259,16 +290,20 @@ def _text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def _step(body: dict[str, Any]) -> dict[str, Any]:
+def _turns(messages: list[dict[str, Any]]) -> int:
+    """How often the model answered: items of Responses that follow one another are one answer."""
+    by_model = [m.get("role") == "assistant" or m.get("type") in ("reasoning", "function_call") for m in messages]
+    return sum(now and not before for before, now in zip([False, *by_model], by_model, strict=False))
+
+
+def step_of(messages: list[dict[str, Any]], offered: set[str]) -> dict[str, Any]:
     """What to answer: the step of the last script whose turn it is; its calls only where their tools are offered."""
-    messages = body["messages"]
-    offered = {tool["function"]["name"] for tool in body.get("tools", ())}
     for position in range(len(messages) - 1, -1, -1):
         text = _text(messages[position])
-        if messages[position]["role"] != "user" or "[[openai:" not in text:
+        if messages[position].get("role") != "user" or "[[openai:" not in text:
             continue
         script, _ = json.JSONDecoder().raw_decode(text.partition("[[openai:")[2].lstrip())
-        turn = sum(message["role"] == "assistant" for message in messages[position:])
+        turn = _turns(messages[position:])
         steps: list[dict[str, Any]] = script["steps"]
         step = steps[turn] if turn < len(steps) else {}
         if all(call["name"] in offered for call in step.get("calls", ())):

@@ -30,21 +30,26 @@ def server() -> Iterator[FakeOpenAI]:
         yield fake
 
 
+CURRENT = "gpt-5.6-sol"
+"""A model that takes tools and an effort together only through the Responses API."""
+
+
 @pytest.fixture(scope="module")
 def gateway(server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A gateway with no other provider than the server, and a price for its model."""
+    """A gateway with two providers at the server and a price for the model of each: a key uses one of them."""
     product = Product(tmp_path_factory.mktemp("openai"), settings={"TEST_OPENAI_KEY": KEY}).prepare()
-    product.python(
-        "from governance.models import Provider, ProviderCredential;"
-        f"p = Provider.objects.create(name='openai', kind='openai', base_url={server.url!r},"
-        f" model_map={{'claude-*': {MODEL!r}}}, options={{'efforts': ['low', 'medium', 'high']}});"
-        "ProviderCredential.objects.create(provider=p, name='main', secret_env='TEST_OPENAI_KEY')"
-    )
-    found = configuration("openai-key")
-    product.apply({"customers": found["customers"]})
+    for name, model, api in (("openai", MODEL, "chat"), ("current", CURRENT, "responses")):
+        product.python(
+            "from governance.models import Provider, ProviderCredential;"
+            f"p = Provider.objects.create(name={name!r}, kind='openai', base_url={server.url!r},"
+            f" model_map={{'claude-*': {model!r}}}, options={{'efforts': ['low', 'medium', 'high'], 'api': {api!r}}});"
+            "ProviderCredential.objects.create(provider=p, name='main', secret_env='TEST_OPENAI_KEY')"
+        )
+        product.apply({"customers": configuration(f"{name}-key", providers=[{"name": name}])["customers"]})
     try:
         product.start_server()
-        product.api("POST", "prices/", json={"platform": "openai", "model_id": MODEL, **RATES, "web_search": "0"})
+        for model in (MODEL, CURRENT):
+            product.api("POST", "prices/", json={"platform": "openai", "model_id": model, **RATES, "web_search": "0"})
         deadline = time.monotonic() + 5
         while ask(product, "Hi").json().get("usage") is None:
             assert time.monotonic() < deadline
@@ -65,8 +70,8 @@ def text_of(answer: httpx.Response) -> str:
     return "".join(delta["text"] for delta in deltas)
 
 
-def client(product: Product, tmp_path: Path) -> ClaudeCode:
-    secret = product.secrets["openai-key"]
+def client(product: Product, tmp_path: Path, key: str = "openai-key") -> ClaudeCode:
+    secret = product.secrets[key]
     return ClaudeCode(tmp_path / "home", product.base_url, key="", environment={"ANTHROPIC_AUTH_TOKEN": secret})
 
 
@@ -89,8 +94,11 @@ def cost_nano_usd(row: dict[str, Any]) -> int:
 
 @pytest.mark.claude
 @needs_claude
-def test_the_real_client_edits_a_file(gateway: Product, server: FakeOpenAI, tmp_path: Path) -> None:
-    claude = client(gateway, tmp_path)
+@pytest.mark.parametrize(("provider", "served"), [("openai", SERVED), ("current", f"{CURRENT}-2026-07-01")])
+def test_the_real_client_edits_a_file(
+    gateway: Product, server: FakeOpenAI, tmp_path: Path, provider: str, served: str
+) -> None:
+    claude = client(gateway, tmp_path, f"{provider}-key")
     claude.work.mkdir(parents=True)
     path = claude.work / "notes.txt"
     path.write_text("x = 1\ny = 2\n")
@@ -109,10 +117,14 @@ def test_the_real_client_edits_a_file(gateway: Product, server: FakeOpenAI, tmp_
     assert (done["is_error"], done["result"]) == (False, "Edited."), server.bodies[before:]
     assert path.read_text() == "x = 3\nz = 4\ny = 2\n"
 
-    turns = [body for body in server.bodies[before:] if any(m["role"] == "tool" for m in body["messages"])]
-    assert "x = 1" in str(turns[0]["messages"][-1])
+    turns = [body.get("messages") or body["input"] for body in server.bodies[before:]]
+    results = [item for item in turns[-1] if item.get("role") == "tool" or item.get("type") == "function_call_output"]
+    assert "y = 2" in str(results[0])
+    assert len(results) == 2
+    if provider == "current":
+        assert next(item["type"] for item in turns[-1] if item.get("type")) == "reasoning"
     for raw in server.raw[before:]:
-        for word in (b"billing-header", b"cache_control", b"device_id", gateway.secrets["openai-key"].encode()):
+        for word in (b"billing-header", b"cache_control", b"device_id", gateway.secrets[f"{provider}-key"].encode()):
             assert word not in raw
     for headers in server.headers[before:]:
         assert not [
@@ -122,8 +134,8 @@ def test_the_real_client_edits_a_file(gateway: Product, server: FakeOpenAI, tmp_
     rows = session_rows(gateway, done["session_id"], 3)
     main = [row for row in rows if row["status"] == "success"]
     assert len(main) == len(rows) >= 3
-    assert {row["provider"] for row in rows} == {"openai"}
-    assert {row["model"] for row in rows} == {SERVED}
+    assert {row["provider"] for row in rows} == {provider}
+    assert {row["model"] for row in rows} == {served}
     called: dict[str, int] = {}
     for row in rows:
         for name, count in row["tool_calls"].items():

@@ -9,17 +9,20 @@ from __future__ import annotations
 from urllib.parse import quote, urlencode
 
 from gateway.providers.base import CannotCall
-from gateway.providers.openai.provider import DATED, OpenAI
+from gateway.providers.openai.provider import DATED, OpenAI, path
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 
 class AzureOpenAI(OpenAI):
     kind = "azure_openai"
 
-    def url(self, provider: ProviderConfig, model: str) -> str:
-        if query := _version(provider):
-            return f"{_resource(provider)}/openai/deployments/{quote(model, safe='')}/chat/completions?{query}"
-        return f"{_resource(provider)}/openai/v1/chat/completions"
+    def url(self, provider: ProviderConfig, model: str, *, responses: bool) -> str:
+        query = _version(provider)
+        if not query:
+            return f"{_resource(provider)}/openai/v1/{path(responses)}"
+        if responses:
+            return f"{_resource(provider)}/openai/{path(responses)}?{query}"
+        return f"{_resource(provider)}/openai/deployments/{quote(model, safe='')}/{path(responses)}?{query}"
 
     def presented(self, credential: CredentialConfig) -> tuple[bytes, bytes]:
         return b"api-key", credential.secret.encode()

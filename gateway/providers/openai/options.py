@@ -15,10 +15,12 @@ OPENAI: Final = "https://api.openai.com/v1"
 
 _REASONING: Final = re.compile(r"(?:o\d|gpt-[5-9]|codex)(?!.*-chat)")
 """OpenAI's models that think: they take an effort and refuse what shapes their sampling."""
-_NO_EFFORT_WITH_TOOLS: Final = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9])")
-"""Those of them that take tools only without an effort here (OpenAI's error: "use /v1/responses or set …")."""
+_RESPONSES: Final = re.compile(r"gpt-(?:5\.(?:[4-9]|\d\d)|[6-9])")
+"""Those of them that take tools in Chat Completions only without an effort: they are asked through Responses."""
+_APIS: Final = ("chat", "responses")
 _THEIR_EFFORTS: Final = ("low", "medium", "high")
-"""What every one of them takes."""
+"""What every one of them takes, and what the later ones take, too."""
+_LATER_EFFORTS: Final = ("none", *_THEIR_EFFORTS, "xhigh")
 _REFUSED_BY_THEM: Final = frozenset({"temperature", "top_p", "stop"})
 _MOST_ID_CHARACTERS: Final = 40
 _ROLES: Final = ("system", "developer", "user")
@@ -32,19 +34,21 @@ def dialect(provider: ProviderConfig, model: str, *, own: bool) -> Dialect:
     """
     options = _Options(provider)
     thinks = own and _REASONING.match(model) is not None
+    later = thinks and _RESPONSES.match(model) is not None
+    responses = options.word("api", _APIS) == "responses" or (later and not options.word("api", _APIS))
     efforts = options.efforts(model)
     if efforts is None:
-        efforts = _THEIR_EFFORTS if thinks else ()
+        efforts = _LATER_EFFORTS if later else _THEIR_EFFORTS if thinks else ()
     left_out = options.words("unsupported_fields")
     if left_out is None:
         left_out = _REFUSED_BY_THEM if thinks else frozenset()
     return Dialect(
+        responses=responses,
         max_tokens_field=options.word("max_tokens_field", _FIELDS) or _FIELDS[0],
         max_output_tokens=options.number("max_output_tokens"),
         system_role=options.word("system_role", _ROLES[:2]) or _ROLES[0],
         late_system_role=options.word("late_system_role", _ROLES) or ("system" if own else "user"),
-        effort_with_tools=options.word("effort_with_tools", EFFORTS)
-        or ("none" if thinks and _NO_EFFORT_WITH_TOOLS.match(model) else ""),
+        effort_with_tools=options.word("effort_with_tools", EFFORTS) or ("none" if later else ""),
         efforts=tuple(sorted(efforts, key=EFFORTS.index)),
         reasoning_field=options.word("reasoning_field", ("reasoning_content", "reasoning")),
         left_out=frozenset(left_out),

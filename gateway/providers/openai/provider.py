@@ -1,6 +1,7 @@
 """OpenAI's Chat Completions, and every server that speaks them: OpenRouter, vLLM, Ollama, LM Studio, …
 
-A client that speaks Chat Completions itself has its own bytes sent, but for the model.
+OpenAI's current models are asked through its Responses API. A client that speaks Chat Completions itself has its own
+bytes sent, but for the model.
 """
 
 from __future__ import annotations
@@ -8,22 +9,25 @@ from __future__ import annotations
 import asyncio
 import re
 from functools import partial
+from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.providers.base import Call, CannotCall, Operation, UpstreamRequest, Verdict
 from gateway.providers.common import listed, mapped, with_extra
 from gateway.providers.openai.options import OPENAI, dialect
-from gateway.providers.openai.translation import ChatTranslation
+from gateway.providers.openai.translation import OpenAITranslation
 from gateway.providers.openai.verdict import verdict
 from gateway.wire.forms import Form
+from gateway.wire.openai import answer, request, responses_answer, responses_request
 from gateway.wire.openai.body import tool_names
-from gateway.wire.openai.dialect import CannotTranslate
+from gateway.wire.openai.dialect import CannotTranslate, Dialect
 from gateway.wire.openai.errors import envelope
 from gateway.wire.openai.passthrough import spliced
-from gateway.wire.openai.request import translate
+from gateway.wire.openai.stream import Stream
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 LARGE_BODY: Final = 256 * 1024
@@ -53,25 +57,34 @@ class OpenAI:
             self.presented(call.credential),
         ]
         # Nothing of the client's headers: they tell of Claude's API, or choose an account, as openai-organization does.
-        url = self.url(call.provider, model)
+        spoken = self._spoken(call, model)
         if len(call.body) < LARGE_BODY:
-            body = self._body(call, model)
+            body = self._body(call, model, spoken)
         else:
-            body = await asyncio.to_thread(self._body, call, model)
+            body = await asyncio.to_thread(self._body, call, model, spoken)
+        url = self.url(call.provider, model, responses=spoken is not None and spoken.responses)
         return UpstreamRequest(url, with_extra(headers, call.extra_headers), body)
 
-    def _body(self, call: Call, model: str) -> bytes:
+    def _spoken(self, call: Call, model: str) -> Dialect | None:
+        """How to speak to the server; None where the client does so itself."""
+        if call.client_form is Form.OPENAI_CHAT and call.untranslated:
+            return None
+        spoken = dialect(call.provider, model, own=self.is_own(call.provider))
+        whose = f"{call.provider.id}|{call.credential.name}|{model}".encode()
+        return replace(spoken, seal=sha256(whose).hexdigest()[:8])
+
+    def _body(self, call: Call, model: str, spoken: Dialect | None) -> bytes:
         try:
-            if call.client_form is Form.OPENAI_CHAT and call.untranslated:
+            if spoken is None:
                 return spliced(call.untranslated, model)
-            spoken = dialect(call.provider, model, own=self.is_own(call.provider))
-            return translate(call.body, model=model, stream=call.stream, dialect=spoken)
+            translated = responses_request.translate if spoken.responses else request.translate
+            return translated(call.body, model=model, stream=call.stream, dialect=spoken)
         except (CannotTranslate, msgspec.MsgspecError) as error:
             raise CannotCall(str(error), client_error=True) from None
 
-    def url(self, provider: ProviderConfig, model: str) -> str:
+    def url(self, provider: ProviderConfig, model: str, *, responses: bool) -> str:
         """Where a model is called."""
-        return f"{base(provider)}/chat/completions"
+        return f"{base(provider)}/{path(responses)}"
 
     def presented(self, credential: CredentialConfig) -> tuple[bytes, bytes]:
         """The header that carries the credential."""
@@ -91,8 +104,13 @@ class OpenAI:
             return asked, ""
         return served, ""
 
-    def translation(self, call: Call) -> ChatTranslation:
-        return ChatTranslation(partial(tool_names, call.body))
+    def translation(self, call: Call) -> OpenAITranslation:
+        names = partial(tool_names, call.body)
+        spoken = self._spoken(call, self.model_id(call.provider, call.model))
+        if spoken is not None and spoken.responses:
+            stream = responses_answer.ResponsesStream(names, spoken.seal)
+            return OpenAITranslation(stream, partial(responses_answer.whole, names=names, seal=spoken.seal))
+        return OpenAITranslation(Stream(names), partial(answer.whole, names=names))
 
     def classify(self, status: int, body: bytes) -> Verdict:
         return verdict(status, body)
@@ -107,6 +125,11 @@ class OpenAI:
     def list_url(self, provider: ProviderConfig) -> str:
         """Where it lists its models."""
         return f"{base(provider)}/models"
+
+
+def path(responses: bool) -> str:
+    """Of the two APIs, below the address."""
+    return "responses" if responses else "chat/completions"
 
 
 def base(provider: ProviderConfig) -> str:

@@ -30,7 +30,7 @@ _DELTAS: Final = {
 class _Lane:
     """One block: what came of it, and how much of that was sent."""
 
-    __slots__ = ("arguments", "checked", "id", "index", "kind", "name", "number", "waiting")
+    __slots__ = ("arguments", "checked", "id", "index", "kind", "name", "number", "signature", "waiting")
 
     def __init__(self, kind: Kind, number: int = 0) -> None:
         self.kind = kind
@@ -38,6 +38,7 @@ class _Lane:
         """The provider's own index of a tool call."""
         self.id = ""
         self.name = ""
+        self.signature = ""
         self.index: int | None = None
         """Of the block in Anthropic's stream, once it has begun."""
         self.waiting = ""
@@ -53,7 +54,9 @@ class _Lane:
     @property
     def can_begin(self) -> bool:
         """A text of nothing but white space is no block: Anthropic would refuse it in the next request."""
-        return bool(self.name) if self.kind == "tool" else bool(self.waiting.strip())
+        if self.kind == "tool":
+            return bool(self.name)
+        return bool(self.waiting.strip() or self.signature)
 
     @property
     def is_whole(self) -> bool:
@@ -83,9 +86,16 @@ class Blocks:
 
     def text(self, kind: Literal["text", "thinking"], part: str) -> Iterator[bytes]:
         """A part of what the model says or thinks."""
-        if not self._lanes or self._lanes[-1].kind != kind:
+        if not self._lanes or self._lanes[-1].kind != kind or self._lanes[-1].signature:
             self._lanes.append(_Lane(kind))
         self._lanes[-1].add(part)
+        return self._advance()
+
+    def sign(self, signature: str) -> Iterator[bytes]:
+        """The end of a thought, with what proves it: that alone is a block, too."""
+        if not self._lanes or self._lanes[-1].kind != "thinking" or self._lanes[-1].signature:
+            self._lanes.append(_Lane("thinking"))
+        self._lanes[-1].signature = signature
         return self._advance()
 
     def call(self, number: int, call_id: str, name: str, part: str) -> Iterator[bytes]:
@@ -158,7 +168,7 @@ def _end(lane: _Lane) -> Iterator[bytes]:
         lane.waiting = "{}"
         yield _delta(lane)
     if lane.kind == "thinking":
-        delta = {"type": "signature_delta", "signature": SIGNATURE}
+        delta = {"type": "signature_delta", "signature": lane.signature or SIGNATURE}
         yield _event("content_block_delta", {"index": lane.index, "delta": delta})
     yield _event("content_block_stop", {"index": lane.index})
 

@@ -27,6 +27,7 @@ class Block(msgspec.Struct, gc=False):
     type: str = ""
     text: str | None = None
     thinking: str | None = None
+    signature: str | None = None
     source: Source | str | None = None
     id: str = ""
     name: str | None = None

@@ -6,7 +6,7 @@ marks and thinking signatures, which are Anthropic's, are left behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from gateway.wire.openai.body import Block, Body, Message
@@ -55,7 +55,7 @@ class Conversation:
 
     def _settle(self) -> None:
         """Nothing more can answer the open calls."""
-        self.messages += [{"role": "tool", "tool_call_id": call, "content": NO_RESULT} for call in self._open]
+        self.messages += [self.result_message(call, NO_RESULT) for call in self._open]
         self._open.clear()
         self.messages += self._held
         self._held.clear()
@@ -71,14 +71,14 @@ class Conversation:
             said = [block for block in said if block.type != "tool_result"]
         if not self._open:
             self._settle()
-        self._put({"role": "user", "content": collapsed([*orphans, *media, *parts(said)])})
+        self._put({"role": "user", "content": self.user_content([*orphans, *media, *parts(said)])})
 
     def _result(self, block: Block, media: list[Part], orphans: list[Part]) -> None:
-        call = id_for_provider(block.tool_use_id, self._dialect.most_id_characters)
+        call = self.call_id(block.tool_use_id)
         text, found = result(block)
         if call in self._open:
             self._open.remove(call)
-            self.messages.append({"role": "tool", "tool_call_id": call, "content": text})
+            self.messages.append(self.result_message(call, text))
         else:
             # Its call is no longer in the history, as after a context edit: OpenAI refuses a result without one.
             orphans.append(text_part(f"Result of an earlier tool call:\n{text}"))
@@ -90,10 +90,27 @@ class Conversation:
         if not isinstance(content, list):
             self._put({"role": "assistant", "content": content})
             return
+        self.messages += self.assistant_messages(content)
+        self._open = [self.call_id(block.id) for block in content if block.type == "tool_use"]
+
+    def call_id(self, given: str) -> str:
+        """The provider's id of a tool call."""
+        return id_for_provider(given, self._dialect.most_id_characters)
+
+    def user_content(self, said: list[Part]) -> str | list[Part]:
+        """What a user says."""
+        return collapsed(said)
+
+    def result_message(self, call: str, text: str) -> dict[str, Any]:
+        """The result of a tool call."""
+        return {"role": "tool", "tool_call_id": call, "content": text}
+
+    def assistant_messages(self, content: list[Block]) -> list[dict[str, Any]]:
+        """What the model said and called; nothing where that is nothing."""
         calls = [self._call(block) for block in content if block.type == "tool_use"]
-        text = "".join(_said(content))
+        text = "".join(spoken(block) for block in content)
         if not calls and not text:
-            return
+            return []
         made: dict[str, Any] = {"role": "assistant", "content": text or None}
         if self._dialect.reasoning_field:
             thought = "\n\n".join(block.thinking for block in content if block.type == "thinking" and block.thinking)
@@ -101,44 +118,59 @@ class Conversation:
                 made[self._dialect.reasoning_field] = thought
         if calls:
             made["tool_calls"] = calls
-            self._open = [call["id"] for call in calls]
-        self.messages.append(made)
+        return [made]
 
     def _call(self, block: Block) -> dict[str, Any]:
         return {
-            "id": id_for_provider(block.id, self._dialect.most_id_characters),
+            "id": self.call_id(block.id),
             "type": "function",
-            "function": {
-                "name": name_for_provider(block.name or "unnamed"),
-                # The client's own bytes: the same in every turn.
-                "arguments": bytes(block.input).decode() or "{}",
-            },
+            "function": {"name": name_for_provider(block.name or "unnamed"), "arguments": arguments(block)},
         }
 
 
-def _said(content: Iterable[Block]) -> Iterable[str]:
-    """The text of an assistant's message, what tools at Anthropic found included: the model needs it to go on."""
-    for block in content:
-        match block.type:
-            case "text":
-                yield block.text or ""
-            case "server_tool_use" | "mcp_tool_use":
-                yield f"\n[{block.name}: {bytes(block.input).decode() or '{}'}]\n"
-            case "thinking" | "redacted_thinking" | "tool_use":
-                pass
-            case kind if kind.endswith("_tool_result"):
-                yield f"\n[{kind}]\n{flat(block.content)}\n"
-            case _:
-                yield block.text or ""
+def arguments(block: Block) -> str:
+    """Of a tool call: the client's own bytes, which are the same in every turn."""
+    return bytes(block.input).decode() or "{}"
 
 
-def messages(body: Body, dialect: Dialect, preamble: str) -> list[dict[str, Any]]:
+def spoken(block: Block) -> str:
+    """The text of an assistant's block; what tools at Anthropic found is part of it: the model needs it to go on."""
+    match block.type:
+        case "server_tool_use" | "mcp_tool_use":
+            return f"\n[{block.name}: {arguments(block)}]\n"
+        case "thinking" | "redacted_thinking" | "tool_use":
+            return ""
+        case kind if kind.endswith("_tool_result"):
+            return f"\n[{kind}]\n{flat(block.content)}\n"
+        case _:
+            return block.text or ""
+
+
+def messages(body: Body, made: Conversation, dialect: Dialect, preamble: str) -> list[dict[str, Any]]:
     """All of them, the system prompt first; `preamble` is put at its end."""
-    made = Conversation(dialect)
     system = "\n\n".join(text for text in (joined(body.system), preamble) if text)
     if system:
         made.messages.append({"role": dialect.system_role, "content": system})
-    for message in body.messages:
+    for message in _merged(body.messages):
         made.take(message)
     made.finish()
     return made.messages
+
+
+def _merged(said: Iterable[Message]) -> Iterator[Message]:
+    """Messages of the assistant that follow one another are one to Anthropic; apart, calls would miss their results."""
+    last: Message | None = None
+    for message in said:
+        if last is not None and last.role == message.role == "assistant":
+            last = Message("assistant", [*_blocks(last), *_blocks(message)])
+            continue
+        if last is not None:
+            yield last
+        last = message
+    if last is not None:
+        yield last
+
+
+def _blocks(message: Message) -> list[Block]:
+    content = message.content
+    return content if isinstance(content, list) else [Block(type="text", text=content)] if content else []

@@ -13,6 +13,10 @@ EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults are what every server takes."""
 
+    responses: bool = False
+    """Whether the model is to be asked through the Responses API."""
+    seal: str = ""
+    """Whose encrypted thinking it is: another account or model cannot read it, and refuses it."""
     max_tokens_field: str = "max_completion_tokens"
     """Bounds the answer. OpenAI's reasoning models refuse `max_tokens`, Ollama knows no other."""
     max_output_tokens: int | None = None

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.wire.openai.body import ABSENT, Body, OutputFormat, read
-from gateway.wire.openai.conversation import messages
+from gateway.wire.openai.body import ABSENT, Body, read
+from gateway.wire.openai.conversation import Conversation, messages
 from gateway.wire.openai.dialect import EFFORTS, CannotTranslate, Dialect
-from gateway.wire.openai.tools import offered
+from gateway.wire.openai.tools import Offered, offered
 
 MOST_STOPS: Final = 4
 """OpenAI takes no more stop sequences; the first ones are sent."""
@@ -27,28 +27,35 @@ _encode = msgspec.json.Encoder().encode
 def translate(body: bytes, *, model: str, stream: bool, dialect: Dialect) -> bytes:
     """The request's bytes. Raises CannotTranslate with a sentence for the client."""
     asked = read(body)
-    tools = offered(asked.tools or (), asked.tool_choice, dialect)
-    if asked.mcp_servers and not tools.fields:
-        raise CannotTranslate(
-            "The tools of the MCP servers that the request names run at Anthropic. Connect the client to them instead."
-        )
+    tools = offered_tools(asked, dialect)
     fields: dict[str, Any] = {"model": model}
     if stream:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     if asked.max_tokens is not None:
         fields[dialect.max_tokens_field] = min(asked.max_tokens, dialect.max_output_tokens or asked.max_tokens)
-    fields |= _sampling(asked)
-    if effort := (dialect.effort_with_tools if tools.fields else "") or _effort(asked, dialect):
-        fields["reasoning_effort"] = effort
-    if (wanted := asked.output_format or (asked.output_config.format if asked.output_config else None)) is not None:
-        fields |= _response_format(wanted)
+    fields |= sampling(asked)
+    if meant := (dialect.effort_with_tools if tools.fields else "") or effort(asked, dialect):
+        fields["reasoning_effort"] = meant
+    if schema := json_schema(asked):
+        fields["response_format"] = {"type": "json_schema", "json_schema": schema}
     fields |= tools.fields
     fields = {name: value for name, value in fields.items() if name not in dialect.left_out}
-    fields["messages"] = messages(asked, dialect, tools.preamble)
+    fields["messages"] = messages(asked, Conversation(dialect), dialect, tools.preamble)
     return _encode(fields)
 
 
-def _sampling(asked: Body) -> dict[str, Any]:
+def offered_tools(asked: Body, dialect: Dialect) -> Offered:
+    """What the model may call. Raises CannotTranslate."""
+    tools = offered(asked.tools or (), asked.tool_choice, dialect)
+    if asked.mcp_servers and not tools.fields:
+        raise CannotTranslate(
+            "The tools of the MCP servers that the request names run at Anthropic. Connect the client to them instead."
+        )
+    return tools
+
+
+def sampling(asked: Body) -> dict[str, Any]:
+    """What shapes the choice of words; a temperature of 1 is everybody's own."""
     said: dict[str, Any] = {}
     if asked.temperature is not None and asked.temperature != 1:
         said["temperature"] = asked.temperature
@@ -59,13 +66,13 @@ def _sampling(asked: Body) -> dict[str, Any]:
     return said
 
 
-def _effort(asked: Body, dialect: Dialect) -> str:
+def effort(asked: Body, dialect: Dialect) -> str:
     """The effort that is meant, or the nearest below it that the model takes; empty leaves it to the model."""
     wanted = _wanted(asked)
     if not wanted or not dialect.efforts:
         return ""
     rank = EFFORTS.index(wanted)
-    below = [effort for effort in dialect.efforts if EFFORTS.index(effort) <= rank]
+    below = [each for each in dialect.efforts if EFFORTS.index(each) <= rank]
     if below:
         return below[-1]
     # Thinking that is switched off where the model always thinks: the least that it knows.
@@ -79,17 +86,19 @@ def _wanted(asked: Body) -> str:
     if config is not None and config.effort in EFFORTS:
         return config.effort
     if thinking is not None and thinking.type == "enabled" and thinking.budget_tokens is not None:
-        return next((effort for most, effort in _BUDGETS if thinking.budget_tokens <= most), "high")
+        return next((name for most, name in _BUDGETS if thinking.budget_tokens <= most), "high")
     return ""
 
 
-def _response_format(wanted: OutputFormat) -> dict[str, Any]:
-    if wanted.type != "json_schema" or wanted.schema is ABSENT:
+def json_schema(asked: Body) -> dict[str, Any]:
+    """The form that the answer must have: `name`, `schema` and perhaps `strict`; empty where any will do."""
+    wanted = asked.output_format or (asked.output_config.format if asked.output_config else None)
+    if wanted is None or wanted.type != "json_schema" or wanted.schema is ABSENT:
         return {}
     schema: dict[str, Any] = {"name": "answer", "schema": wanted.schema}
     if _is_strict(msgspec.json.decode(wanted.schema)):
         schema["strict"] = True
-    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    return schema
 
 
 def _is_strict(schema: object) -> bool:

@@ -88,7 +88,7 @@ class Stream:
         out = []
         if not self._id:
             self._id = chunk.id or new_id()
-            out.append(_start(self._id, chunk.model or ""))
+            out.append(start(self._id, chunk.model or ""))
         said = choice.delta or choice.message
         if said is not None:
             if said.thought:
@@ -123,8 +123,8 @@ class Stream:
         return b"".join(out)
 
 
-def _start(message: str, model: str) -> bytes:
-    """The counts are not known yet, and a zero in their place would be taken for one."""
+def start(message: str, model: str) -> bytes:
+    """The first event. The counts are not known yet, and a zero in their place would be taken for one."""
     head: dict[str, Any] = {
         "id": message,
         "type": "message",

@@ -7,12 +7,16 @@ from typing import Any, Final
 import msgspec
 
 
-class _PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct):
+    """Of which the prompt consists."""
+
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
 
 
-class _CompletionDetails(msgspec.Struct):
+class CompletionDetails(msgspec.Struct):
+    """Of which the answer consists."""
+
     reasoning_tokens: int | None = None
 
 
@@ -22,8 +26,8 @@ class Reported(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
     prompt_cache_hit_tokens: int | None = None
     """DeepSeek's name for cached tokens."""
 
@@ -37,10 +41,10 @@ def translated(reported: Reported | None, tier: str | None) -> dict[str, Any]:
     if reported is None or reported.prompt_tokens is None:
         return dict(UNKNOWN)
     prompt, completion = reported.prompt_tokens, reported.completion_tokens or 0
-    details = reported.prompt_tokens_details or _PromptDetails()
+    details = reported.prompt_tokens_details or PromptDetails()
     cached = details.cached_tokens or reported.prompt_cache_hit_tokens or 0
     written = details.cache_write_tokens or 0
-    reasoning = (reported.completion_tokens_details or _CompletionDetails()).reasoning_tokens or 0
+    reasoning = (reported.completion_tokens_details or CompletionDetails()).reasoning_tokens or 0
     # xAI and Gemini count thinking in the total alone; it is charged like any other token of the answer.
     output = max(completion, (reported.total_tokens or 0) - prompt)
     said: dict[str, Any] = {

@@ -79,6 +79,43 @@ def test_where_it_goes(kind: str, base_url: str, options: dict[str, Any], url: s
     assert sent(call(provider(kind, base_url, **options))).url == url
 
 
+@pytest.mark.parametrize(
+    ("kind", "base_url", "model", "options", "url"),
+    [
+        ("openai", "", "gpt-5.6-sol", {}, "https://api.openai.com/v1/responses"),
+        ("openai", "", "gpt-5.1", {}, "https://api.openai.com/v1/chat/completions"),
+        ("openai", "", "gpt-5.1", {"api": "responses"}, "https://api.openai.com/v1/responses"),
+        ("openai", "https://openrouter.ai/api/v1", "gpt-5.6", {}, "https://openrouter.ai/api/v1/chat/completions"),
+        ("azure_openai", "https://n.example", "mine", {"api": "responses"}, "https://n.example/openai/v1/responses"),
+        ("azure_openai", "https://n.example", "gpt-5.5", {}, "https://n.example/openai/v1/responses"),
+        (
+            "azure_openai",
+            "https://n.example",
+            "gpt-5.5",
+            {"api_version": "2026-01-01"},
+            "https://n.example/openai/responses?api-version=2026-01-01",
+        ),
+    ],
+)
+def test_current_models_are_asked_through_responses(
+    kind: str, base_url: str, model: str, options: dict[str, Any], url: str
+) -> None:
+    made = call(provider(kind, base_url, {"*": model}, **options))
+    request = sent(made)
+    assert request.url == url
+    assert ("input" in json.loads(request.body)) is ("responses" in url)
+    translation = PROVIDERS[kind].translation(made)
+    assert translation is not None
+    begun = b'data: {"type":"response.created","response":{"id":"resp_1","model":"m"}}\n\n'
+    assert (b"message_start" in translation.feed(begun)) is ("responses" in url)
+
+
+def test_a_client_of_chat_completions_stays_there_whatever_the_model() -> None:
+    own = b'{"model":"claude-opus-5-5","messages":[]}'
+    made = call(provider(models={"*": "gpt-5.6"}), untranslated=own, client_form=Form.OPENAI_CHAT)
+    assert sent(made).url.endswith("/chat/completions")
+
+
 def test_a_deployment_is_quoted_in_the_path() -> None:
     config = provider("azure_openai", "https://n.openai.azure.com", {"claude-*": "a/b?c"}, api_version="1")
     assert (
@@ -108,8 +145,8 @@ def test_the_credential_goes_into_its_header_and_nothing_of_the_clients_goes_alo
         ("", {"*": "gpt-5"}, {}, "high", None),
         ("", {"*": "o4-mini"}, {}, "high", None),
         ("", {"*": "gpt-5"}, {"efforts": ["low", "xhigh"]}, "xhigh", None),
-        ("", {"*": "gpt-5.6-sol"}, {}, "none", None),
-        ("", {"*": "gpt-5.6-sol"}, {"effort_with_tools": "low"}, "low", None),
+        ("", {"*": "gpt-5.6-sol"}, {"api": "chat"}, "none", None),
+        ("", {"*": "gpt-5.6-sol"}, {"api": "chat", "effort_with_tools": "low"}, "low", None),
         ("", {"*": "gpt-5.1"}, {}, "high", None),
         ("", {"*": "gpt-4o"}, {}, None, 0.5),
         ("", {"*": "gpt-5-chat-latest"}, {}, None, 0.5),
@@ -163,6 +200,7 @@ def test_the_options_of_the_answers_length() -> None:
         {"efforts": "high"},
         {"unsupported_fields": "temperature"},
         {"system_role": "user"},
+        {"api": "completions"},
     ],
 )
 def test_an_option_that_means_nothing_is_named(options: dict[str, Any]) -> None:
