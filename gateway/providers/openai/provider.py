@@ -62,9 +62,9 @@ class OpenAI:
 
     def _body(self, call: Call, model: str) -> bytes:
         try:
-            if call.client_form is Form.OPENAI_CHAT and call.untranslated:
-                return spliced(call.untranslated, model)
             spoken = dialect(call.provider, model, own=self.is_own(call.provider))
+            if call.client_form is Form.OPENAI_CHAT and call.untranslated:
+                return spliced(call.untranslated, model, call.body, field=spoken.max_tokens_field)
             return translate(call.body, model=model, stream=call.stream, dialect=spoken)
         except (CannotTranslate, msgspec.MsgspecError) as error:
             raise CannotCall(str(error), client_error=True) from None
