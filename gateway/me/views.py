@@ -87,6 +87,7 @@ def _page(request: HttpRequest, form: AskForm | None) -> HttpResponse:
         "raises": [(row, raises.state_of(row, now)) for row in _mine(request.user)[:20]],
         "lines": "\n".join(claude_code_lines(settings.GATEWAY_URL, PLACEHOLDER)),
         "placeholder": PLACEHOLDER,
+        "gateway_url": settings.GATEWAY_URL,
         "contacts": sorted({row.customer.contact for row in standing.developers if row.customer.contact}),
     }
     return render(request, "me/home.html", context, status=400 if form and form.errors else 200)

@@ -97,6 +97,9 @@ def test_the_page_says_what_is_left_and_until_when(me: Me) -> None:
     assert re.search(r"s-1 \d\d-\d\d \d\d:\d\d 3 3.00", seen)
     assert "ANTHROPIC_BASE_URL=" in seen
     assert "ANTHROPIC_AUTH_TOKEN=YOUR_VIRTUAL_KEY" in seen
+    assert "/openai/v1 export OPENAI_API_KEY=YOUR_VIRTUAL_KEY" in seen
+    assert "AWS_BEARER_TOKEN_BEDROCK=YOUR_VIRTUAL_KEY" in seen
+    assert "/vertex export CLAUDE_CODE_SKIP_VERTEX_AUTH=1" in seen
 
 
 def test_spend_of_today_and_of_the_month_are_the_persons_own(me: Me) -> None:

@@ -193,7 +193,7 @@ class ChatStream:
         return self._chunk({"content": text}) if text else b""
 
     def _think(self, thought: str) -> bytes:
-        if self._thought is None or not thought:
+        if not thought or self._thought is None or "thinking" not in self._thought:
             return b""
         self._thought["thinking"] += thought
         return self._chunk({"reasoning_content": thought})

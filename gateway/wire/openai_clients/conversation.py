@@ -124,8 +124,8 @@ def clean_id(call_id: str) -> str:
 
 
 def mark_last(content: list[JsonObject], mark: JsonObject) -> None:
-    """Put a cache breakpoint on the last block that may carry one."""
+    """Put a cache breakpoint on the last block or tool that may carry one."""
     for index in reversed(range(len(content))):
-        if content[index]["type"] not in _THINKING:
+        if content[index].get("type") not in _THINKING:
             content[index] = {**content[index], **mark}
             return

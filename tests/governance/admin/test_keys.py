@@ -47,6 +47,8 @@ def test_issuing_shows_the_secret_on_a_page_of_its_own_with_the_lines_to_paste(b
     secret = shown_secret(html)
     assert f"export ANTHROPIC_AUTH_TOKEN={secret}\nclaude" in html
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:8000/anthropic\n" in html
+    assert f"export OPENAI_BASE_URL=http://127.0.0.1:8000/openai/v1\nexport OPENAI_API_KEY={secret}<" in html
+    assert f"export AWS_BEARER_TOKEN_BEDROCK={secret}\n" in html
     key = VirtualKey.objects.get(name="new-laptop")
     assert KeySecret.objects.get(virtual_key=key).public_id == secret[7:15]
     assert key.created_by is not None

@@ -249,3 +249,20 @@ def test_a_client_of_the_same_format_has_its_own_bytes_sent() -> None:
     assert spliced(told, "m") == told
     with pytest.raises(msgspec.MsgspecError):
         spliced(b"[]", "m")
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"max_completion_tokens": 100}),
+        ({"max_tokens": 50}, {"max_tokens": 50}),
+        ({"max_tokens": 500}, {"max_tokens": 100}),
+        ({"max_completion_tokens": 500, "max_tokens": 50}, {"max_completion_tokens": 100, "max_tokens": 50}),
+    ],
+)
+def test_a_request_that_passes_may_not_answer_longer_than_was_admitted(
+    given: dict[str, int], sent: dict[str, int]
+) -> None:
+    body = json.dumps({"model": "m", "messages": [], **given}).encode()
+    found = json.loads(spliced(body, "m", b'{"max_tokens":100,"messages":[]}'))
+    assert {name: value for name, value in found.items() if name.startswith("max_")} == sent
