@@ -201,7 +201,6 @@ def _tried(form: BenchForm) -> dict[str, Any]:
             )
             for name in (variable.name for variable in VARIABLES)
         ],
-        "problems": known.problems,
     }
 
 

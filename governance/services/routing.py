@@ -8,6 +8,8 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from governance.domain.cel import BadCondition
+from governance.domain.facts import LANGUAGE
 from governance.domain.routing import SCOPES
 from governance.models import Customer, Provider, RoutingRule, RoutingSettings, Team, VirtualKey
 from governance.services.audit import Actor
@@ -121,6 +123,10 @@ def provider_names() -> dict[int, str]:
 
 def problem(rule: RoutingRule, providers: Mapping[int, bool]) -> str:
     """Why a rule does not do what it says, in a sentence; empty where it does. `providers`: whether each is active."""
+    try:
+        LANGUAGE.compile(rule.condition)
+    except BadCondition as error:
+        return f"Its condition cannot be read any more: {error} The rule is left out."
     for target in (*rule.targets, *rule.fallbacks):
         pk = target.get("provider_id")
         if pk is None or providers.get(pk):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
+from observability.api.dry_run import RouteDryRun
 from observability.api.exports import Exports
 from observability.api.reconciliation import Days, Exceptions, Imports, Locks
 from observability.api.repricing import Repricings
@@ -18,4 +20,4 @@ router.register("reconciliation-exceptions", Exceptions, basename="reconciliatio
 router.register("report-imports", Imports, basename="report-import")
 router.register("month-locks", Locks, basename="month-lock")
 
-urlpatterns = router.urls
+urlpatterns = [*router.urls, path("routes/dry-run/", RouteDryRun.as_view(), name="route-dry-run")]

@@ -128,3 +128,35 @@ def test_an_alias_is_shown_in_header_and_log_and_rules_see_it(product: Product) 
     row = product.row(answer.headers["request-id"])
     assert row["route_rule"] == f"alias claude-opus-* → {SONNET}"
     assert row["routing"]["alias"] == {"pattern": "claude-opus-*", "from": OPUS, "to": SONNET}
+
+
+def test_a_rate_limit_goes_to_the_client_or_to_the_next_target_as_the_rule_says(product: Product) -> None:
+    for name, choice, tries in (("relayed", "relay", 1), ("moved on", "fallback", 2)):
+        _rules(
+            product,
+            name,
+            {
+                "condition": "true",
+                "targets": [{"model": OPUS}],
+                "fallbacks": [{"model": SONNET}],
+                "on_rate_limit": choice,
+            },
+        )
+        limited = "[[sim: status=429 error_type=rate_limit_error retry_after=3]]"
+        answer = product.post(limited, key=name, model=OPUS)
+        assert answer.status_code == 429
+        attempts = product.row(answer.headers["request-id"])["attempts"]
+        assert [attempt["status"] for attempt in attempts] == [429] * tries
+
+
+def test_a_silent_target_is_overtaken_where_a_rule_says_so(product: Product) -> None:
+    slow = "[[sim: text=late ttft_ms=1500]]"
+    _rules(
+        product,
+        "hedged",
+        {"condition": "true", "targets": [{"model": OPUS}], "fallbacks": [{"model": SONNET}], "hedge_ms": 200},
+    )
+    answer = product.post(slow, key="hedged", model=OPUS, stream=True)
+    assert answer.status_code == 200
+    row = product.row(answer.headers["request-id"])
+    assert [attempt.get("hedge", False) for attempt in row["attempts"]] == [False, True]

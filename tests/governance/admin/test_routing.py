@@ -65,6 +65,25 @@ def test_the_list_stands_in_the_order_of_evaluation(root: Client, acme: Tenant) 
     assert "Why." in html
 
 
+def test_a_rule_that_cannot_be_read_any_more_is_shown_as_a_problem(root: Client) -> None:
+    rule = a_rule("old")
+    RoutingRule.objects.filter(pk=rule.pk).update(condition="gone == 1")
+    for address in (LIST, page(rule)):
+        assert "Its condition cannot be read any more: Line 1, column 1" in root.get(address).content.decode()
+
+
+def test_aliases_of_a_team_are_pairs_one_a_line(alice: Client, acme: Tenant) -> None:
+    url = reverse("admin:governance_team_change", args=[acme.team.pk])
+    lines = "claude-opus-* -> claude-sonnet-5-5\nclaude-fable-5 -> claude-haiku-5-5"
+    answer = alice.post(url, {"name": acme.team.name, "cost_center": "", "is_active": "on", "model_aliases": lines})
+    assert answer.status_code == 302
+    acme.team.refresh_from_db()
+    assert list(acme.team.model_aliases.items()) == [
+        ("claude-opus-*", "claude-sonnet-5-5"), ("claude-fable-5", "claude-haiku-5-5"),
+    ]  # fmt: skip
+    assert "claude-opus-* -&gt; claude-sonnet-5-5" in alice.get(url).content.decode()
+
+
 def test_a_rule_is_made_with_targets_one_a_line(root: Client) -> None:
     vertex = Provider.objects.create(name="Vertex EU", kind="vertex")
     answer = root.post(ADD, form(
