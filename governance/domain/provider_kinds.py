@@ -25,7 +25,7 @@ class ProviderKind:
     """Further settings by name, each with its help text."""
 
 
-_LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
+_LEFT_OUT_BETAS = "Betas that it does not know and that requests are to leave out, for example fine-grained-x."
 
 _CHAT = {
     "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens.",
