@@ -93,8 +93,8 @@ class ProviderAdmin(VisibleAdmin):
     @display(description="Provider", ordering="name")
     def name_cell(self, row: Provider) -> SafeString:
         if row.kind == Provider.Kind.SIMULATED:
-            kind = cells.state("at_risk", "▲", "Simulated: no real model")
-            return format_html("{}<div>{}</div>", row.name, kind)
+            label = cells.state("at_risk", "▲", "Simulated: no real model")
+            return format_html("{}<div>{}</div>", row.name, label)
         kind, _, _ = row.get_kind_display().partition(" (")
         place = [kind, row.region, row.project, urlsplit(row.base_url).netloc]
         return format_html('{}<div class="cmp-note">{}</div>', row.name, " · ".join(filter(None, place)))
