@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
@@ -18,7 +21,9 @@ from django.utils.safestring import SafeString
 
 from gateway.providers import PROVIDERS
 from gateway.providers.base import CannotCall
+from gateway.upstream.errors import PrivateAddress
 from governance.admin import cells
+from governance.domain.addresses import is_public
 from governance.models import Provider
 from governance.snapshot import CredentialConfig, ProviderConfig, provider_config
 
@@ -76,6 +81,8 @@ def _ask(provider: ProviderConfig, credential: CredentialConfig) -> Found:
     if credential.problem:
         return Found(credential.name, False, credential.problem)
     began = time.monotonic()
+    if _is_forbidden(provider.base_url):
+        return Found(credential.name, False, f"It cannot be asked: {PrivateAddress('')}.")
     try:
         models = PROVIDERS[provider.kind].models(provider, credential)
     except CannotCall as error:
@@ -86,3 +93,15 @@ def _ask(provider: ProviderConfig, credential: CredentialConfig) -> Found:
     first = f", the first {SHOWN_MODELS}" if len(models) > SHOWN_MODELS else ""
     said = f"It answers with {len(models)} model{'' if len(models) == 1 else 's'}{first}:"
     return Found(credential.name, True, said, took, tuple(models[:SHOWN_MODELS]))
+
+
+def _is_forbidden(base_url: str) -> bool:
+    """Whether requests may not go to the configured address either."""
+    host = urlsplit(base_url).hostname
+    if not host or settings.COMPTROLLER["COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS"]:
+        return False
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    return not all(is_public(str(entry[4][0])) for entry in found)

@@ -1,7 +1,8 @@
 """Which providers and credentials may be asked now, from what became of the requests before; no I/O.
 
-On the path of every request, so a lone healthy target costs well under a microsecond (`tests/benchmarks`). Called from
-the event loop alone. Times are seconds of one clock, `time.monotonic` in the gateway.
+On the path of every request, so a lone healthy target costs under a microsecond
+(`tests/benchmarks/test_availability.py`). Called from the event loop alone. Times are seconds of one clock,
+`time.monotonic` in the gateway.
 """
 
 from __future__ import annotations

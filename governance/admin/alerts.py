@@ -338,7 +338,8 @@ class AlertAdmin(ReadOnlyAdmin):
     @display(description="Whose")
     def whose(self, row: Alert) -> SafeString:
         note = row.team_name or (row.target_name if row.target_name != row.customer_name else "")
-        return format_html('<div>{}</div><div class="cmp-note">{}</div>', row.customer_name or money.DASH, note)
+        whose = "the whole installation" if row.kind == Alert.Kind.PROVIDER else row.customer_name or money.DASH
+        return format_html('<div>{}</div><div class="cmp-note">{}</div>', whose, note)
 
     @display(description="Threshold")
     def num_threshold(self, row: Alert) -> str:

@@ -48,7 +48,8 @@ def cell(status: ProviderStatus) -> SafeString:
         note = f"for {_for(status.since)}: {why}"
     elif status.provider.is_active and status.state == "unknown":
         note = "no running gateway process tells of it"
-    return format_html('{}<div class="cmp-note">{}</div>', badge(status), note) if note else badge(status)
+    shown = '{}<div class="cmp-note cmp-note--why">{}</div>'
+    return format_html(shown, badge(status), note) if note else badge(status)
 
 
 def verdict(status: ProviderStatus) -> str:
@@ -60,9 +61,9 @@ def verdict(status: ProviderStatus) -> str:
         case "unknown":
             return "No running gateway process tells of it. Within seconds of a change, or of a start, one does."
         case "down":
-            return f"No request goes to it for {_for(status.since)}, unless nothing else is left: {status.why}."
+            return f"Left alone for {_for(status.since)}, unless nothing else can be asked: {status.why}."
         case "degraded":
-            return f"Requests go to it, and something is to be looked at for {_for(status.since)}: {status.why}."
+            return f"Requests go to it, but something is wrong, for {_for(status.since)} now: {status.why}."
     count = len(status.rows)
     return f"Requests go to it; {count} gateway process{'' if count == 1 else 'es'} found nothing wrong."
 
@@ -87,7 +88,8 @@ def credential_lines(status: ProviderStatus) -> list[dict[str, Any]]:
 
 
 def _line(credential: Any, one: CredentialStatus | None) -> dict[str, Any]:
-    state = "off" if not credential.is_active else one.state if one is not None else "unknown"
+    in_use = credential.is_active and credential.provider.is_active
+    state = "off" if not in_use else one.state if one is not None else "unknown"
     why = ""
     if credential.is_active and one is not None and one.why:
         why = one.why if one.processes == one.of else f"in {one.processes} of {one.of} processes: {one.why}"
@@ -110,6 +112,14 @@ def failed(status: ProviderStatus) -> str:
         return "no request"
     share = 100 * status.failures / status.requests
     return f"{status.failures:,} of {status.requests:,} ({share:.1f}%)"
+
+
+def failed_cell(status: ProviderStatus) -> SafeString | str:
+    """`0.2%`, and under it of how many."""
+    if not status.requests:
+        return money.DASH
+    share = 100 * status.failures / status.requests
+    return format_html('{}%<div class="cmp-note">of {}</div>', f"{share:.1f}", f"{status.requests:,}")
 
 
 def seconds(milliseconds: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -32,11 +33,9 @@ class CredentialInline(VisibleChoices, StackedInline):
     form = CredentialForm
     extra = 0
     fields = [
-        ("name", "method", "identifier"),
-        ("new_secret", "secret_env"),
-        ("weight", "requests_per_minute", "tokens_per_minute", "concurrent"),
-        "is_active",
-    ]
+        "name", "method", "identifier", ("new_secret", "secret_env"), ("weight", "concurrent"),
+        ("requests_per_minute", "tokens_per_minute"), "is_active",
+    ]  # fmt: skip
     verbose_name_plural = "credentials: requests are spread over the active ones by weight"
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
@@ -53,11 +52,11 @@ class CredentialInline(VisibleChoices, StackedInline):
 @admin.register(Provider)
 class ProviderAdmin(VisibleAdmin):
     form = ProviderForm
-    list_display = [
-        "name", "kind_cell", "address", "num_rank", "health", "credentials_cell", "num_requests", "num_first", "status",
-    ]  # fmt: skip
+    list_display = ["name_cell", "health", "credentials_cell", "num_failed", "num_first", "num_rank"]
+    list_display_links = ["name_cell"]
     list_filter = [("kind", ChoicesDropdownFilter), "is_active"]
     list_fullwidth = True
+    sortable_by: list[str] = []
     list_before_template = "admin/governance/providers_before.html"
     change_form_outer_before_template = "admin/governance/provider_verdict.html"
     search_fields = ["name", "base_url", "region", "project"]
@@ -91,18 +90,14 @@ class ProviderAdmin(VisibleAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         return super().changelist_view(request, {"now": timezone.now(), **(extra_context or {})})
 
-    @display(description="Kind", ordering="kind")
-    def kind_cell(self, row: Provider) -> SafeString | str:
+    @display(description="Provider", ordering="name")
+    def name_cell(self, row: Provider) -> SafeString:
         if row.kind == Provider.Kind.SIMULATED:
-            return cells.state("at_risk", "▲", "Simulated: no real model, no real cost")
-        return row.get_kind_display()
-
-    @display(description="Where", ordering="base_url")
-    def address(self, row: Provider) -> SafeString | str:
-        place = " · ".join(filter(None, (row.region, row.project)))
-        if not row.base_url:
-            return place or cells.quiet("the kind's own address")
-        return format_html('{}<div class="cmp-note">{}</div>', row.base_url, place) if place else row.base_url
+            label = cells.state("at_risk", "▲", "Simulated: no real model")
+            return format_html("{}<div>{}</div>", row.name, label)
+        kind, _, _ = row.get_kind_display().partition(" (")
+        place = [kind, row.region, row.project, urlsplit(row.base_url).netloc]
+        return format_html('{}<div class="cmp-note">{}</div>', row.name, " · ".join(filter(None, place)))
 
     @display(description="Rank", ordering="rank")
     def num_rank(self, row: Provider) -> str:
@@ -117,16 +112,12 @@ class ProviderAdmin(VisibleAdmin):
         return provider_health.credentials_cell(row.page_status)
 
     @display(description="Failed in 5 min")
-    def num_requests(self, row: Any) -> str:
-        return provider_health.failed(row.page_status) if row.page_status.requests else money.DASH
+    def num_failed(self, row: Any) -> SafeString | str:
+        return provider_health.failed_cell(row.page_status)
 
     @display(description="First token")
     def num_first(self, row: Any) -> str:
         return provider_health.seconds(row.page_status.ttft_ms)
-
-    @display(description="Status", ordering="is_active")
-    def status(self, row: Provider) -> SafeString:
-        return cells.active(row.is_active)
 
     # --- one provider -----------------------------------------------------------------------------------------
     def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:

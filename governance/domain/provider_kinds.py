@@ -25,7 +25,7 @@ class ProviderKind:
     """Further settings by name, each with its help text."""
 
 
-_LEFT_OUT_BETAS = 'Betas (a list) that it does not know: left out of requests, for example ["fine-grained-x"].'
+_LEFT_OUT_BETAS = "Betas that it does not know and that requests are to leave out, for example fine-grained-x."
 
 _CHAT = {
     "api": "chat or responses. Not set: responses for OpenAI's models from GPT-5.4 on, which take tools and an effort "

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -45,6 +46,11 @@ def address() -> Iterator[str]:
     thread.join(5)
 
 
+@pytest.fixture(autouse=True)
+def private(settings: Any) -> None:
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": True}
+
+
 @pytest.fixture
 def root() -> Client:
     client = Client()
@@ -79,6 +85,14 @@ def test_one_that_cannot_be_reached(root: Client) -> None:
     create_credential(provider=provider, name="main", secret="good", actor=None)
     (found,) = root.post(url).context["found"]
     assert (found.works, found.said.startswith("It cannot be reached")) == (False, True)
+
+
+def test_a_private_address_is_asked_only_where_requests_may_go_there(root: Client, address: str, settings: Any) -> None:
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": False}
+    provider = Provider.objects.create(name="anthropic", base_url=address)
+    create_credential(provider=provider, name="main", secret="good", actor=None)
+    (found,) = root.post(reverse("provider_test", args=[provider.pk])).context["found"]
+    assert (found.works, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1 would allow" in found.said) == (False, True)
 
 
 def test_the_simulated_provider_needs_no_credential(root: Client) -> None:
