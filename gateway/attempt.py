@@ -106,6 +106,10 @@ async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: boo
     except TryNext as error:
         tried.failed = error.reason
         raise
+    except asyncio.CancelledError:
+        if not tried.ended:
+            ended(exchange, tried, why_cut(exchange), Result.NOTHING)
+        raise
     tried.status = response.status
     tried.provider_request_id = next(filter(None, map(response.header, _REQUEST_IDS)), b"").decode("latin-1")[:128]
     outcome: Outcome | None = None
