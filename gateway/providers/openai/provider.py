@@ -76,8 +76,8 @@ class OpenAI:
     def _body(self, call: Call, model: str, spoken: Dialect | None) -> bytes:
         try:
             if spoken is None:
-                field = dialect(call.provider, model, own=self.is_own(call.provider)).max_tokens_field
-                return spliced(call.untranslated, model, call.body, field=field)
+                usual = dialect(call.provider, model, own=self.is_own(call.provider))
+                return spliced(call.untranslated, model, call.body, usual)
             translated = responses_request.translate if spoken.responses else request.translate
             return translated(call.body, model=model, stream=call.stream, dialect=spoken)
         except (CannotTranslate, msgspec.MsgspecError) as error:

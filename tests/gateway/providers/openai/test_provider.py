@@ -226,7 +226,7 @@ def test_a_client_of_the_same_format_keeps_its_bytes() -> None:
     made = sent(call(provider(), untranslated=own, client_form=Form.OPENAI_CHAT)).body
     assert made == (
         b'{"model":"gpt-5","stream":true,"seed":7,"messages":[{"role":"user","content":"\\u00e9"}],'
-        b'"stream_options":{"include_usage":true}}'
+        b'"max_completion_tokens":64000,"stream_options":{"include_usage":true}}'
     )
 
 
