@@ -191,6 +191,7 @@ def _note(exchange: Exchange, tried: Attempt) -> Callable[[], bool] | None:
 
     def note() -> bool:
         target = tried.target
+        name, _ = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, "")
         tried.noted = True
         return exchange.gateway.recorder.admit(
             Admitted(
@@ -201,6 +202,7 @@ def _note(exchange: Exchange, tried: Attempt) -> Callable[[], bool] | None:
                 model=target.model,
                 provider_access_id=target.access.id,
                 prompt_tokens=prompt_estimate(exchange),
+                priced_as=name if name != target.model else "",
             )
         )
 

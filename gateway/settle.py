@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 import msgspec
 from msgspec.structs import asdict, replace
@@ -132,6 +131,10 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
     served = metered.model if metered else ""
     model = served or target.model
     cost = _cost(exchange, attempt, served, usage)
+    name, _ = _priced_as(attempt, served)
+    if name != model:
+        # What the price list calls it, for whoever prices the row again.
+        entry["priced_as"] = name[:200]
     entry["cost_nano_usd"] = cost.nano_usd
     entry["platform"] = attempt.platform
     if cost.overrides:
@@ -181,19 +184,26 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
 
 
 def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Cost:
-    metered, target = attempt.metered, attempt.target
+    metered = attempt.metered
     refused = metered is not None and metered.stop_reason == "refusal" and not metered.has_content
     # Other models' answers are charged although a filter stopped them.
     free = refused and attempt.platform not in OTHER_PLATFORMS
     customer_id = exchange.grant.customer_id if exchange.grant else None
-    priced_as = partial(PROVIDERS[target.provider.kind].priced_as, target.provider, target.model)
-    name, region = priced_as(served)
+    name, region = _priced_as(attempt, served)
     if usage.iterations:
         # The steps name their models as Anthropic does; the price list as the provider is asked for them.
-        steps = (replace(step, model=priced_as(step.model)[0]) if step.model else step for step in usage.iterations)
+        steps = (
+            replace(step, model=_priced_as(attempt, step.model)[0]) if step.model else step for step in usage.iterations
+        )
         usage = replace(usage, iterations=tuple(steps))
     prices, at = exchange.snapshot.prices, exchange.record.started_at
     return prices.cost(attempt.platform, name, usage, at, region=region, free=free, customer_id=customer_id)
+
+
+def _priced_as(attempt: Attempt, served: str) -> tuple[str, str]:
+    """(model id, region) by which the price list knows what answered."""
+    target = attempt.target
+    return PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
 
 
 def _access(exchange: Exchange) -> Access | None:

@@ -218,7 +218,8 @@ def orphan(note: Admitted, prices: PriceBook, now: datetime) -> Item:
     """The row and charge of a request whose process died: its estimated prompt at the input price."""
     record = note.record
     usage = Usage(input_tokens=note.prompt_tokens)
-    cost = prices.charge(note.platform, note.model, usage, record.started_at, customer_id=record.customer_id)
+    name = note.priced_as or note.model
+    cost = prices.charge(note.platform, name, usage, record.started_at, customer_id=record.customer_id)
     record.finished_at = now
     record.status, record.error_type = "error", DIED
     record.error_message = (
@@ -233,6 +234,8 @@ def orphan(note: Admitted, prices: PriceBook, now: datetime) -> Item:
     attempt = _attempt(note, note.prompt_tokens, cost.nano_usd)
     # What the cost proof prices it by again, as of any other attempt.
     attempt["platform"] = note.platform
+    if note.priced_as:
+        attempt["priced_as"] = note.priced_as
     if cost.overrides:
         attempt["price_overrides"] = list(cost.overrides)
     record.attempts.append(attempt)

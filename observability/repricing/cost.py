@@ -68,10 +68,15 @@ def _parts(request: Request) -> list[tuple[dict[str, Any], str, Usage]] | None:
     if len(used) > 1:
         if not all("usage" in entry for entry in used):
             return None
-        return [(entry, entry.get("model") or request.model, _usage(entry["usage"])) for entry in used]
+        return [(entry, _priced_as(entry, request.model), _usage(entry["usage"])) for entry in used]
     # A row that is charged without naming an attempt is one that the gateway completed after a crash.
     entry = used[0] if used else {"cost_nano_usd": request.cost_nano_usd}
-    return [(entry, request.model, usage_of(request))]
+    return [(entry, _priced_as(entry, request.model), usage_of(request))]
+
+
+def _priced_as(entry: Mapping[str, Any], model: str) -> str:
+    """What the price list calls the attempt's model, where that is not what the log does."""
+    return str(entry.get("priced_as") or entry.get("model") or model)
 
 
 def _usage(stored: Mapping[str, Any]) -> Usage:

@@ -82,7 +82,7 @@ def _compute(
     platform = price.platform if price is not None else _platform(request)
     book = PriceBook(rows, [price_override(row) for row in overrides], _aliases(request, platform, price))
     cost = book.charge(
-        platform, request.model, usage, request.started_at, region=request.region, customer_id=request.customer_id
+        platform, _priced_as(request), usage, request.started_at, region=request.region, customer_id=request.customer_id
     )
     note = "" if price is not None else "No price was known: charged at the dearest known Claude rate, and marked."
     charged = [attempt for attempt in request.attempts if attempt.get("cost_nano_usd")]
@@ -99,11 +99,18 @@ def _platform(request: Request) -> str:
 def _aliases(request: Request, platform: str, price: Price | None) -> dict[tuple[str, str], str]:
     """Mapped ids as they are now; the request's own leads to the price that was charged, whatever became of it."""
     aliases = {(row.platform, row.alias): row.target for row in ModelAlias.objects.filter(platform=platform)}
+    model = _priced_as(request)
     if price is None:
-        aliases.pop((platform, request.model), None)
-    elif (target := aliases.get((platform, request.model))) is None or not target.endswith(price.model_id):
-        aliases[platform, request.model] = price.model_id
+        aliases.pop((platform, model), None)
+    elif (target := aliases.get((platform, model))) is None or not target.endswith(price.model_id):
+        aliases[platform, model] = price.model_id
     return aliases
+
+
+def _priced_as(request: Request) -> str:
+    """What the price list called the model that was charged, where that is not what the log does."""
+    named = [attempt["priced_as"] for attempt in request.attempts if attempt.get("priced_as")]
+    return str(named[-1]) if named else request.model
 
 
 def usage_of(request: Request) -> Usage:

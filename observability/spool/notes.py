@@ -26,6 +26,8 @@ class Admitted(msgspec.Struct, gc=False):
     provider_access_id: int | None
     prompt_tokens: int
     """Estimated from the bytes of the body."""
+    priced_as: str = ""
+    """What the price list calls the model, where that is not how Anthropic spells it."""
 
 
 class Finished(msgspec.Struct, gc=False):

@@ -156,6 +156,18 @@ def test_an_orphan_is_charged_under_the_customers_terms_and_its_proof_ties(root:
     assert sentence(row).startswith("The gateway ended before the answer was complete; charged 0.00")
 
 
+def test_an_orphan_of_bedrocks_is_charged_by_bedrocks_name(root: Path, admitted) -> None:
+    seed_prices()
+    note = admitted(tokens=1_000)
+    name = "eu.anthropic.claude-opus-5-5"
+    leave(root, Admitted(note.record, "bedrock", "main", "bedrock", note.model, None, 1_000, name))
+    sweep(root)
+    row = Request.objects.get()
+    # $4.40 a million: a profile of a geography costs a tenth more.
+    assert (row.model, row.cost_nano_usd, row.cost_quality) == ("claude-opus-5-5", 4_400_000, "estimated")
+    assert prove(row).ties
+
+
 def test_an_orphan_without_a_price_is_marked(root: Path, admitted) -> None:
     seed_prices()
     note = admitted(model="claude-nobody-knows-9")

@@ -245,6 +245,23 @@ def test_an_arn_is_settled_once_it_is_mapped(ann: User, ben: User, acme: Custome
     assert prove(row).ties
 
 
+def test_an_arn_that_only_the_attempt_names_is_settled_too(ann: User, ben: User, acme: Customer, team: Team) -> None:
+    """The log has the model that answered, the attempt what it was called by."""
+    arn = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+    Price.objects.create(
+        platform="bedrock", model_id="anthropic.claude-opus-5-5", effective_from=START - timedelta(days=9), **RATES
+    )
+    attempt = {"platform": "bedrock", "tokens": 1_000_000, "cost_nano_usd": 15 * 10**9, "priced_as": arn}
+    log(team, model="claude-opus-5-5", cost_quality="unpriced", cost_nano_usd=15 * 10**9, attempts=[attempt])
+    map_model(
+        alias=ModelAlias(platform="bedrock", alias=arn, model_id="anthropic.claude-opus-5-5", region="us"), actor=None
+    )
+    post(run(ann), ben)
+    row = Request.objects.get()
+    assert row.cost_nano_usd == 4_400_000_000  # the regional rate
+    assert prove(row).ties
+
+
 def test_estimated_counts_stay_estimated(ann: User, ben: User, acme: Customer, team: Team, price: Price) -> None:
     log(team, 1, cost_quality="estimated", price_id=price.pk)
     log(team, 2, cost_quality="unpriced", status="cancelled", cost_nano_usd=7, price_id=None)
