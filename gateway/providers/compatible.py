@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.providers.anthropic import VERSION, Anthropic
+from gateway.providers.anthropic import Anthropic
 from gateway.providers.base import CannotCall
-from gateway.providers.common import listed
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 
@@ -26,9 +25,5 @@ class Foundry(Compatible):
     platform = "foundry"
 
     def presented(self, credential: CredentialConfig) -> tuple[bytes, bytes]:
-        return b"api-key", credential.secret.encode()
-
-    def models(self, provider: ProviderConfig, credential: CredentialConfig) -> list[str]:
-        name, value = self.presented(credential)
-        headers = {name.decode(): value.decode(), "anthropic-version": VERSION}
-        return listed(f"{self.base(provider)}/v1/models?limit=1000", headers)
+        """As Anthropic's SDK for Foundry does; `api-key`, which it sends beside it, is for older resources."""
+        return b"x-api-key", credential.secret.encode()

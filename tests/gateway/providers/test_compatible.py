@@ -37,8 +37,8 @@ async def sent(kind: str, base_url: str, model_map: Any = ()) -> UpstreamRequest
 @pytest.mark.parametrize(
     ("kind", "base_url", "header"),
     [
-        ("foundry", FOUNDRY, (b"api-key", b"their-key")),
-        ("foundry", f"{FOUNDRY}/v1/", (b"api-key", b"their-key")),
+        ("foundry", FOUNDRY, (b"x-api-key", b"their-key")),
+        ("foundry", f"{FOUNDRY}/v1/", (b"x-api-key", b"their-key")),
         ("compatible", "https://proxy.example/claude", (b"x-api-key", b"their-key")),
     ],
 )
