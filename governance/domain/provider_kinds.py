@@ -125,8 +125,21 @@ NEEDS_IDENTIFIER: Mapping[str, str] = {
     "aws_role": "the role's ARN",
 }
 
-LIST_OPTIONS = frozenset({"unsupported_betas"})
-"""Options that are lists of texts; all others are one text."""
+LIST_OPTIONS = frozenset({"unsupported_betas", "unsupported_fields"})
+"""Options that are lists of texts."""
+NUMBER_OPTIONS = frozenset({"max_output_tokens", "max_description_characters"})
+"""Options that are whole numbers above zero."""
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""Every `reasoning_effort` that a server of OpenAI's APIs may know, from none to the most."""
+CHOICE_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "api": ("chat", "responses"),
+    "max_tokens_field": ("max_completion_tokens", "max_tokens"),
+    "system_role": ("system", "developer"),
+    "late_system_role": ("system", "developer", "user"),
+    "effort_with_tools": EFFORTS,
+    "reasoning_field": ("reasoning_content", "reasoning"),
+}
+"""Options that are one of a few texts; empty is as if it were not there. All others are one text, `efforts` apart."""
 
 
 def provider_problems(
@@ -147,12 +160,26 @@ def provider_problems(
         if name not in (known.options or {}):
             takes = f"It takes {', '.join(known.options)}." if known.options else "It takes none."
             problems["options"] = f"{name!r} is no setting of {known.label}. {takes}"
-        elif name in LIST_OPTIONS:
-            if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-                problems["options"] = f"{name} is a list of texts."
-        elif not isinstance(value, str):
-            problems["options"] = f"{name} is one text."
+        elif problem := option_problem(name, value):
+            problems["options"] = problem
     return problems
+
+
+def option_problem(name: str, value: object) -> str:
+    """Why an option cannot have this value, in a sentence; empty where it can."""
+    if name in LIST_OPTIONS:
+        fits = isinstance(value, list) and all(isinstance(one, str) and one for one in value)
+        return "" if fits else f"{name} is a list of texts."
+    if name in NUMBER_OPTIONS:
+        fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return "" if fits else f"{name} is a whole number above zero."
+    if name == "efforts":
+        lists = value.values() if isinstance(value, dict) else [value]
+        fits = all(isinstance(one, list) and all(effort in EFFORTS for effort in one) for one in lists)
+        return "" if fits else f"{name} is a list of {', '.join(EFFORTS)}, or such lists by pattern of models."
+    if choices := CHOICE_OPTIONS.get(name):
+        return "" if value in ("", *choices) else f"{name} is one of {', '.join(choices)}."
+    return "" if isinstance(value, str) else f"{name} is one text."
 
 
 def credential_problems(*, kind: str, method: str, identifier: str, named: str) -> dict[str, str]:

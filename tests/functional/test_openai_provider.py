@@ -39,13 +39,16 @@ def gateway(server: FakeOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A gateway with two providers at the server and a price for the model of each: a key uses one of them."""
     product = Product(tmp_path_factory.mktemp("openai"), settings={"TEST_OPENAI_KEY": KEY}).prepare()
     for name, model, api in (("openai", MODEL, "chat"), ("current", CURRENT, "responses")):
-        product.python(
-            "from governance.models import Provider, ProviderCredential;"
-            f"p = Provider.objects.create(name={name!r}, kind='openai', base_url={server.url!r},"
-            f" model_map={{'claude-*': {model!r}}}, options={{'efforts': ['low', 'medium', 'high'], 'api': {api!r}}});"
-            "ProviderCredential.objects.create(provider=p, name='main', secret_env='TEST_OPENAI_KEY')"
-        )
-        product.apply({"customers": configuration(f"{name}-key", providers=[{"name": name}])["customers"]})
+        provider = {
+            "name": name,
+            "kind": "openai",
+            "base_url": server.url,
+            "models": {"claude-*": model},
+            "options": {"efforts": ["low", "medium", "high"], "api": api},
+            "credentials": [{"name": "main", "secret_env": "TEST_OPENAI_KEY"}],
+        }
+        tenants = configuration(f"{name}-key", providers=[{"name": name}])["customers"]
+        product.apply({"providers": [provider], "customers": tenants})
     try:
         product.start_server()
         for model in (MODEL, CURRENT):

@@ -312,7 +312,8 @@ class TestKeys:
         (
             "providers: [{name: o, kind: openai, options: {region: x}}]",
             "providers[0].options: 'region' is no setting of OpenAI or compatible (OpenRouter, vLLM, Ollama). "
-            "It takes max_tokens_field.",
+            "It takes api, max_tokens_field, max_output_tokens, efforts, effort_with_tools, reasoning_field, system_role, "
+            "late_system_role, unsupported_fields, max_description_characters.",
         ),
         (
             "providers: [{name: a, credentials: [{name: c, method: aws_default}]}]",

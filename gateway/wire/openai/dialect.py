@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
-
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""Every `reasoning_effort` that any server knows, from none to the most."""
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +22,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     stand in tags that Claude Code itself uses.
     """
     efforts: tuple[str, ...] = ()
-    """Those of EFFORTS that the model takes, in that order; empty where it knows none, and refuses the field."""
+    """Those of `provider_kinds.EFFORTS` that the model takes, in that order; empty where it refuses the field."""
     effort_with_tools: str = ""
     """The effort of every request with tools, whatever is asked for. OpenAI refuses tools to its models from GPT-5.4 on
     in Chat Completions unless this is `none`; with an effort it wants the Responses API.

@@ -13,8 +13,9 @@ import msgspec
 
 from gateway.wire.openai.body import ABSENT, Body, read
 from gateway.wire.openai.conversation import Conversation, messages
-from gateway.wire.openai.dialect import EFFORTS, CannotTranslate, Dialect
+from gateway.wire.openai.dialect import CannotTranslate, Dialect
 from gateway.wire.openai.tools import Offered, offered
+from governance.domain.provider_kinds import EFFORTS
 
 MOST_STOPS: Final = 4
 """OpenAI takes no more stop sequences; the first ones are sent."""
