@@ -155,6 +155,21 @@ async def test_the_async_client_streams_too(product: Product, key: str) -> None:
     _check_row(product, row["id"], session_id="session-of-the-body", stream=True)
 
 
+def test_a_name_of_openais_may_stand_for_a_claude_model(product: Product) -> None:
+    """The model behind an alias gets only what it takes: this one refuses a temperature."""
+    product.apply(configuration("sdk-aliased", model_aliases={"gpt-*": "claude-sonnet-5-5"}))
+    with openai.OpenAI(base_url=f"{product.url}/openai/v1", api_key=product.secrets["sdk-aliased"]) as aliased:
+        answer = aliased.chat.completions.create(
+            model="gpt-6", messages=[{"role": "user", "content": '[[sim: text="hi"]]'}], temperature=0.2
+        )
+    assert answer.choices[0].message.content == "hi"
+    row = product.row(answer._request_id or "")
+    assert (row["model_requested"], row["model"]) == ("gpt-6", "claude-sonnet-5-5")
+    sent = _received(product, row)
+    assert sent["model"] == "claude-sonnet-5-5"
+    assert "temperature" not in sent
+
+
 # --- responses --------------------------------------------------------------------------------------------------
 def test_a_response_is_answered_and_priced(product: Product, client: openai.OpenAI) -> None:
     answer = client.responses.create(model=MODEL, input=ASKED, instructions="Be brief.", max_output_tokens=500)
