@@ -32,15 +32,15 @@ _CHAT = {
     "together only there; chat else.",
     "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens.",
     "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
-    "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
-    '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Not set: low, medium and high for OpenAI\'s reasoning models.',
+    "efforts": "Values of reasoning_effort that the models take, for all of them or by pattern of models. Not set: "
+    "low, medium and high for OpenAI's reasoning models.",
     "effort_with_tools": "reasoning_effort of every chat request with tools. Not set: none for OpenAI's models from "
     "GPT-5.4 on, which refuse tools otherwise.",
     "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
     "system_role": "Role of the system prompt: system (usual) or developer.",
     "late_system_role": "Role of system messages inside the conversation: system, developer or user. Not set: system "
     "for OpenAI and Azure, user elsewhere, since many open models refuse them.",
-    "unsupported_fields": 'Fields (a list) that the models refuse: left out of requests, for example ["temperature"].',
+    "unsupported_fields": "Fields that the models refuse and that requests are to leave out, for example temperature.",
     "max_description_characters": "Most characters of a tool's description; a longer one goes into the system message.",
 }
 """Of servers of OpenAI's Chat Completions."""
@@ -125,8 +125,12 @@ NEEDS_IDENTIFIER: Mapping[str, str] = {
     "aws_role": "the role's ARN",
 }
 
-LIST_OPTIONS = frozenset({"unsupported_betas"})
-"""Options that are lists of texts; all others are one text."""
+LIST_OPTIONS = frozenset({"unsupported_betas", "unsupported_fields"})
+"""Options that are lists of texts."""
+NUMBER_OPTIONS = frozenset({"max_output_tokens", "max_description_characters"})
+"""Options that are whole numbers above zero."""
+PATTERN_OPTIONS = frozenset({"efforts"})
+"""Options that are a list of texts, or such lists by pattern of models; all others are one text."""
 
 
 def provider_problems(
@@ -147,12 +151,26 @@ def provider_problems(
         if name not in (known.options or {}):
             takes = f"It takes {', '.join(known.options)}." if known.options else "It takes none."
             problems["options"] = f"{name!r} is no setting of {known.label}. {takes}"
-        elif name in LIST_OPTIONS:
-            if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-                problems["options"] = f"{name} is a list of texts."
-        elif not isinstance(value, str):
-            problems["options"] = f"{name} is one text."
+        elif wrong := _option_problem(name, value):
+            problems["options"] = f"{name} is {wrong}."
     return problems
+
+
+def _option_problem(name: str, value: object) -> str:
+    """What an option should be; empty where it is that."""
+    if name in LIST_OPTIONS:
+        return "" if _is_list(value) else "a list of texts"
+    if name in PATTERN_OPTIONS:
+        by_pattern = isinstance(value, dict) and all(map(_is_list, value.values()))
+        return "" if by_pattern or _is_list(value) else "a list of texts, or such lists by pattern of models"
+    if name in NUMBER_OPTIONS:
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return "" if whole else "a whole number above zero"
+    return "" if isinstance(value, str) else "one text"
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
 
 
 def credential_problems(*, kind: str, method: str, identifier: str, named: str) -> dict[str, str]:

@@ -310,9 +310,16 @@ class TestKeys:
             "providers[0].models: 'a b' is not a model id: 1 to 200 characters without spaces.",
         ),
         (
-            "providers: [{name: o, kind: openai, options: {region: x}}]",
-            "providers[0].options: 'region' is no setting of OpenAI or compatible (OpenRouter, vLLM, Ollama). "
-            "It takes max_tokens_field.",
+            "providers: [{name: g, kind: gemini, options: {region: x}}]",
+            "providers[0].options: 'region' is no setting of Google Gemini API. It takes max_output_tokens.",
+        ),
+        (
+            "providers: [{name: g, kind: gemini, options: {max_output_tokens: many}}]",
+            "providers[0].options: max_output_tokens is a whole number above zero.",
+        ),
+        (
+            "providers: [{name: o, kind: openai, options: {efforts: {gpt-*: low}}}]",
+            "providers[0].options: efforts is a list of texts, or such lists by pattern of models.",
         ),
         (
             "providers: [{name: a, credentials: [{name: c, method: aws_default}]}]",
