@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from governance.admin.forms import LinesField
-from governance.domain.provider_kinds import KINDS, LIST_OPTIONS, METHODS, NEEDS_SECRET, secret_problem
+from governance.domain.provider_kinds import (
+    KINDS,
+    LIST_OPTIONS,
+    METHODS,
+    NEEDS_SECRET,
+    NUMBER_OPTIONS,
+    PATTERN_OPTIONS,
+    secret_problem,
+)
 from governance.models import Provider, ProviderCredential
 from governance.services.providers import seal_secret
 
@@ -29,10 +38,56 @@ def options_of(kind: str) -> list[str]:
     return [OPTION + name for name in (known.options or {})] if known else []
 
 
+class ByPatternField(LinesField):
+    """A list of words for every model, `low, high`, or one a line by pattern of models: `gpt-oss* -> low, high`.
+
+    Inside it is a list, or a mapping of such lists in that order.
+    """
+
+    separators = r"\n"
+    arrow = re.compile(r"\s*(?:->|→)\s*")
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return ", ".join(value) or "* ->"
+        if isinstance(value, dict):
+            return "\n".join(f"{pattern} -> {', '.join(words)}".rstrip() for pattern, words in value.items())
+        return value
+
+    def to_python(self, value: Any) -> Any:
+        lines = super().to_python(value)
+        if not any(self.arrow.search(line) for line in lines):
+            return [word for line in lines for word in _words(line)]
+        found: dict[str, list[str]] = {}
+        for line in lines:
+            pattern, *words = self.arrow.split(line)
+            if len(words) != 1 or not pattern or pattern in found:
+                raise forms.ValidationError(f"“{line}” is not one pattern of models, an arrow and words.")
+            found[pattern] = _words(words[0])
+        return found
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool((initial or []) != self.to_python(data))
+        except forms.ValidationError:
+            return True
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _option_field(name: str, help_text: str) -> forms.Field:
     label = name.replace("_", " ").capitalize()
     if name in LIST_OPTIONS:
         return LinesField(label=label, required=False, help_text=f"{help_text} One a line.")
+    if name in PATTERN_OPTIONS:
+        example = "For all: low, medium, high. By pattern, one a line: gpt-oss* -> low, high; * -> for none."
+        return ByPatternField(label=label, required=False, help_text=f"{help_text} {example}")
+    if name in NUMBER_OPTIONS:
+        return forms.IntegerField(
+            label=label, required=False, min_value=1, help_text=help_text, widget=UnfoldAdminIntegerFieldWidget
+        )
     return forms.CharField(
         label=label, required=False, max_length=200, help_text=help_text, widget=UnfoldAdminTextInputWidget
     )

@@ -139,10 +139,7 @@ class ProviderAdmin(VisibleAdmin):
 
     @display(description="Settings")
     def options_shown(self, row: Provider) -> str:
-        shown = (
-            f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value or 'none'}"
-            for name, value in row.options.items()
-        )
+        shown = (f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in row.options.items())
         return "; ".join(shown) or money.DASH
 
     def has_test_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
@@ -167,3 +164,10 @@ class ProviderAdmin(VisibleAdmin):
             change(row=provider, actor=request.user, is_active=on)
         done = f"Switched {'on' if on else 'off'}: {', '.join(names)}." if names else "Nothing to change."
         self.message_user(request, done, messages.SUCCESS if names else messages.INFO)
+
+
+def _shown(value: Any) -> str:
+    """A setting in words: a text, a number, a list, or lists by pattern."""
+    if isinstance(value, dict):
+        return ", ".join(f"{pattern} → {_shown(words)}" for pattern, words in value.items())
+    return (", ".join(value) if isinstance(value, list) else str(value)) or "none"

@@ -32,15 +32,15 @@ _CHAT = {
     "together only there; chat else.",
     "max_tokens_field": "Name of the field that bounds the answer: max_completion_tokens (usual) or max_tokens.",
     "max_output_tokens": "Most tokens to ask for; Claude Code asks for up to 128000, which small models refuse.",
-    "efforts": "Values of reasoning_effort that the models take, or such lists by pattern of models, for example "
-    '{"gpt-oss*": ["low", "medium", "high"], "*": []}. Not set: low, medium and high for OpenAI\'s reasoning models.',
+    "efforts": "Values of reasoning_effort that the models take, for all of them or by pattern of models. Not set: "
+    "low, medium and high for OpenAI's reasoning models.",
     "effort_with_tools": "reasoning_effort of every chat request with tools. Not set: none for OpenAI's models from "
     "GPT-5.4 on, which refuse tools otherwise.",
     "reasoning_field": "Field that carries a model's own thinking back to it: reasoning_content or reasoning.",
     "system_role": "Role of the system prompt: system (usual) or developer.",
     "late_system_role": "Role of system messages inside the conversation: system, developer or user. Not set: system "
     "for OpenAI and Azure, user elsewhere, since many open models refuse them.",
-    "unsupported_fields": 'Fields (a list) that the models refuse: left out of requests, for example ["temperature"].',
+    "unsupported_fields": "Fields that the models refuse and that requests are to leave out, for example temperature.",
     "max_description_characters": "Most characters of a tool's description; a longer one goes into the system message.",
 }
 """Of servers of OpenAI's Chat Completions."""
@@ -139,7 +139,9 @@ CHOICE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "effort_with_tools": EFFORTS,
     "reasoning_field": ("reasoning_content", "reasoning"),
 }
-"""Options that are one of a few texts; empty is as if it were not there. All others are one text, `efforts` apart."""
+"""Options that are one of a few texts; empty is as if it were not there."""
+PATTERN_OPTIONS = frozenset({"efforts"})
+"""Options that are a list of `EFFORTS`, or such lists by pattern of models; all others are one text."""
 
 
 def provider_problems(
@@ -173,7 +175,7 @@ def option_problem(name: str, value: object) -> str:
     if name in NUMBER_OPTIONS:
         fits = isinstance(value, int) and not isinstance(value, bool) and value > 0
         return "" if fits else f"{name} is a whole number above zero."
-    if name == "efforts":
+    if name in PATTERN_OPTIONS:
         lists = value.values() if isinstance(value, dict) else [value]
         fits = all(isinstance(one, list) and all(effort in EFFORTS for effort in one) for one in lists)
         return "" if fits else f"{name} is a list of {', '.join(EFFORTS)}, or such lists by pattern of models."

@@ -316,6 +316,19 @@ class TestKeys:
             "late_system_role, unsupported_fields, max_description_characters.",
         ),
         (
+            "providers: [{name: g, kind: gemini, options: {region: x}}]",
+            "providers[0].options: 'region' is no setting of Google Gemini API. It takes max_output_tokens.",
+        ),
+        (
+            "providers: [{name: g, kind: gemini, options: {max_output_tokens: many}}]",
+            "providers[0].options: max_output_tokens is a whole number above zero.",
+        ),
+        (
+            "providers: [{name: o, kind: openai, options: {efforts: {gpt-*: low}}}]",
+            "providers[0].options: efforts is a list of none, minimal, low, medium, high, xhigh, max, or such "
+            "lists by pattern of models.",
+        ),
+        (
             "providers: [{name: a, credentials: [{name: c, method: aws_default}]}]",
             "providers[0].credentials[0].method: Anthropic API does not take “AWS: the environment's own role or "
             "variables”. It takes: API key.",

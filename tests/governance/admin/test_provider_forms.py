@@ -52,6 +52,8 @@ def said(answer: Any) -> str:
         ({"kind": "compatible"}, "has no address of its own"),
         ({"kind": "bedrock", "region": "Frankfurt am Main"}, "is not a region"),
         ({"model_map": "claude-opus-*"}, "“claude-opus-*” is no pair"),
+        ({"kind": "openai", "option_efforts": "a -> b -> c"}, "is not one pattern of models"),
+        ({"kind": "gemini", "option_max_output_tokens": "0"}, "greater than or equal to 1"),
         (with_credential(method="aws_default"), "Anthropic API does not take"),
         (with_credential(name="second"), "Give the secret, or name the environment variable"),
         (
@@ -102,6 +104,23 @@ def test_settings_have_inputs_of_their_own_and_no_json(root: Client) -> None:
     assert made.options == {"inference_prefix": "eu"}
     (entry,) = AuditEntry.objects.filter(action="provider.changed")
     assert list(entry.changes) == ["options"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "efforts"),
+    [
+        ("low, high", ["low", "high"]),
+        ("gpt-oss* -> low, high\n* ->", {"gpt-oss*": ["low", "high"], "*": []}),
+    ],
+)
+def test_lists_by_pattern_and_numbers_go_in_and_come_out(root: Client, typed: str, efforts: Any) -> None:
+    values = {"kind": "openai", "option_efforts": typed, "option_max_description_characters": "1024"}
+    assert root.post(ADD, form(**values)).status_code == 302
+    made = Provider.objects.get()
+    assert made.options == {"efforts": efforts, "max_description_characters": 1024}
+    assert typed.replace(">", "&gt;") in said(root.get(page(made)))
+    assert root.post(page(made), form(**values)).status_code == 302
+    assert not AuditEntry.objects.filter(action="provider.changed").exists(), "nothing changed"
 
 
 def test_what_the_kind_hides_does_not_count(root: Client) -> None:
