@@ -312,8 +312,8 @@ class TestKeys:
         (
             "providers: [{name: o, kind: openai, options: {region: x}}]",
             "providers[0].options: 'region' is no setting of OpenAI or compatible (OpenRouter, vLLM, Ollama). "
-            "It takes api, max_tokens_field, max_output_tokens, efforts, effort_with_tools, reasoning_field, system_role, "
-            "late_system_role, unsupported_fields, max_description_characters.",
+            "It takes api, max_tokens_field, max_output_tokens, efforts, effort_with_tools, reasoning_field, "
+            "system_role, late_system_role, unsupported_fields, max_description_characters.",
         ),
         (
             "providers: [{name: g, kind: gemini, options: {region: x}}]",
