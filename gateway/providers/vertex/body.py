@@ -3,7 +3,7 @@
 Measured from Claude Code 2.1.330, whose own Vertex mode leaves out a message's `output_config` and the betas of single
 turns, and asks for tool search by another name. What else is refused is from LiteLLM's table of betas
 (`anthropic_beta_headers_config.json`, October 2026). Geography, service tiers and fast service are sold by Anthropic
-alone. A client's own Vertex body stays byte for byte: it knows what Vertex AI takes.
+alone. A client's own Vertex body stays byte for byte, but for thinking of other models: it knows what Vertex AI takes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.providers.base import Call, CannotCall, Operation
+from gateway.wire.foreign import without_foreign_thinking
 from gateway.wire.forms import Form, reshape
 from gateway.wire.turns import without_turn_config
 
@@ -92,9 +93,10 @@ def unsupported_betas(options: Mapping[str, Any]) -> frozenset[str]:
 def _shaped(call: Call) -> bytes:
     kept = accepted(call)
     drop = [field for field, betas in _OPENED.items() if _closed(betas, call.betas, kept)]
+    body = without_foreign_thinking(call.body)
     if call.form is Form.VERTEX:
-        return reshape(call.body, Form.VERTEX, Form.VERTEX, model="", stream=call.stream, drop=drop)
-    body = without_turn_config(call.body)
+        return reshape(body, Form.VERTEX, Form.VERTEX, model="", stream=call.stream, drop=drop)
+    body = without_turn_config(body)
     return reshape(body, call.form, Form.VERTEX, model="", stream=call.stream, drop=[*drop, *_ANTHROPICS])
 
 

@@ -80,6 +80,14 @@ def test_a_clients_own_body_is_itself() -> None:
     assert body_of(left, "claude-x") is OWN
 
 
+@pytest.mark.parametrize("form", [Form.ANTHROPIC, Form.VERTEX])
+def test_thinking_of_other_models_is_left_out(form: Form) -> None:
+    content = [{"type": "thinking", "thinking": "Hm.", "signature": "comptroller"}, {"type": "text", "text": "x"}]
+    asked = {"max_tokens": 5, "messages": [{"role": "assistant", "content": content}]}
+    body = body_of(call(configured(), asked, form=form, client_form=form), "m")
+    assert json.loads(body.replace(b" ", b""))["messages"][0]["content"] == [{"type": "text", "text": "x"}]
+
+
 def test_the_configuration_leaves_out_more() -> None:
     provider = configured(options={"unsupported_betas": ["dangerous-tool-use-2026-09-03", "a-1"]})
     asked = {"model": "m", "max_tokens": 5, "messages": [], "safeguards": {"x": 1}}
