@@ -19,6 +19,7 @@ FOREIGN: Final = "skip_thought_signature_validator"
 """In the place of a signature, for a call that has none: another model made it, or an older Gemini."""
 
 _OURS: Final = re.compile(r"toolu_g_(?P<id>[A-Za-z0-9-]+)(?:_(?P<how>[sx])_(?P<signature>[A-Za-z0-9_-]+))?")
+_LETTERS: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -37,7 +38,7 @@ def id_for_client(given: str, fallback: str, signature: str) -> str:
     if not signature:
         return made
     packed = signature.rstrip("=").replace("+", "-").replace("/", "_")
-    if _unpacked(packed) == signature:
+    if _LETTERS.fullmatch(packed) and _unpacked(packed) == signature:
         return f"{made}_s_{packed}"
     return f"{made}_x_{signature.encode().hex()}"
 
