@@ -24,6 +24,7 @@ from gateway.exchange import Attempt, Exchange, Target
 from gateway.providers import PROVIDERS, Provider
 from gateway.providers.base import Call, CannotCall, Operation, Translation, Untranslatable, UpstreamRequest, Verdict
 from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
+from gateway.wire.forms import Form
 from gateway.wire.usage import Meter, Metered, metered_whole
 from gateway.worst import prompt_estimate
 from observability.spool import Admitted
@@ -219,8 +220,11 @@ async def _failure(
         body = b""
     verdict = provider.classify(response.status, body)
     ended(exchange, tried, f"{verdict.value} ({response.status})", Result(verdict.value), response)
-    if verdict is Verdict.RELAY or (verdict is Verdict.MODEL and alone):
-        return Failure(tried, response, body, body if passes else provider.error(response.status, body), passes)
+    # Never a 401 or 403 to a client: it would send the developer to sign in.
+    tells = verdict is Verdict.MODEL and alone and response.status not in {401, 403}
+    if verdict is Verdict.RELAY or tells:
+        envelope = body if passes and provider.form is Form.ANTHROPIC else provider.error(response.status, body)
+        return Failure(tried, response, body, envelope, passes)
     raise _no(exchange, tried, verdict, response.status, response.header(b"retry-after") or b"")
 
 
@@ -237,7 +241,7 @@ def _no(exchange: Exchange, tried: Attempt, verdict: Verdict, status: int, retry
         case Verdict.CREDENTIAL:
             return TryNext(errors.credential_rejected(name), verdict.value)
         case Verdict.MODEL:
-            return TryNext(errors.provider_failed(f"The provider {name} does not serve {target.model}."), verdict.value)
+            return TryNext(errors.model_not_served(target.model, name), verdict.value)
         case Verdict.FAILED | Verdict.RELAY:
             refusal = errors.provider_failed(f"The provider {name} failed with status {status}.")
             return TryNext(refusal, Verdict.FAILED.value, same_target=status in {500, 502, 503, 504})

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from gateway import errors
 from gateway.exchange import Candidate, Exchange
 from gateway.providers import PROVIDERS
+from governance.domain import bedrock_ids, vertex_ids
 from governance.domain.access import Access, Grant, address_allowed, matches
-from governance.domain.bedrock_ids import anthropic_id
 from governance.snapshot import Snapshot
 
 
@@ -85,7 +85,7 @@ def allowed_models(grant: Grant, exchange: Exchange) -> list[str]:
     for access in accesses_of(grant, snapshot):
         platform = PROVIDERS[snapshot.providers[access.provider_id].kind].platform
         for listed in snapshot.prices.models(platform, exchange.record.started_at):
-            model = anthropic_id(listed)
+            model = vertex_ids.anthropic_id(bedrock_ids.anthropic_id(listed))
             if matches(grant.models, model) and matches(access.models, model):
                 found[model] = None
     return sorted(found)

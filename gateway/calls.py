@@ -6,8 +6,10 @@ from gateway.exchange import Exchange, Target
 from gateway.providers import PROVIDERS
 from gateway.providers.base import Call, Operation
 from gateway.wire import forms
+from gateway.wire.foreign import without_foreign_thinking
 from gateway.wire.forms import OPENAI, Form
 from gateway.wire.openai_clients.fit import fitted
+from governance.snapshot import Snapshot
 
 
 def call_of(
@@ -15,14 +17,17 @@ def call_of(
 ) -> Call:
     """What a provider needs to make its request; with `body`, of an Anthropic body that is not the client's own."""
     spoken = exchange.format.form
+    provider = PROVIDERS[target.provider.kind]
     peek = exchange.peek
     asked = peek.model if peek else ""
     model = target.model
-    if exchange.own_model and model == asked and PROVIDERS[target.provider.kind].form is spoken:
+    if exchange.own_model and model == asked and provider.form is spoken:
         # Its own spelling says more: a region, a version, an inference profile.
         model = exchange.own_model
     form = spoken if body is None and spoken in forms.CLAUDE else Form.ANTHROPIC
     sent = exchange.body if body is None else body
+    if provider.form in forms.CLAUDE and _may_hold_foreign_thinking(exchange.snapshot):
+        sent = without_foreign_thinking(sent)
     if exchange.untranslated and model != asked and spoken in OPENAI:
         sent = fitted(sent, model)
     return Call(
@@ -40,4 +45,12 @@ def call_of(
         untranslated=exchange.untranslated if body is None else b"",
         client_form=spoken,
         extra_headers=exchange.extra_headers,
+    )
+
+
+def _may_hold_foreign_thinking(snapshot: Snapshot) -> bool:
+    """Whether a conversation may have had another model's turns: else nobody need look through it."""
+    return snapshot.remembered(
+        "foreign thinking",
+        lambda: any(PROVIDERS[each.kind].form not in forms.CLAUDE for each in snapshot.providers.values()),
     )

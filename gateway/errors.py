@@ -173,6 +173,20 @@ def no_provider(model: str, grant: Grant) -> Refused:
     )
 
 
+def model_not_served(model: str, provider: str) -> Refused:
+    """The provider has not got the model, or not for us: nothing that waiting mends."""
+    return Refused(
+        Answer(
+            400,
+            "invalid_request_error",
+            f"The provider {provider} does not serve {model!r} to this gateway. Choose another with /model, or ask the "
+            "platform team for it.",
+            refusal=False,
+            repeats=True,
+        )
+    )
+
+
 def model_unpriced(model: str) -> Refused:
     return Refused(
         Answer(

@@ -36,7 +36,8 @@ def listed(url: str, headers: Mapping[str, str], *, field: str = "data", key: st
     try:
         answer = httpx.get(url, headers=headers, timeout=LIST_SECONDS, follow_redirects=False)
         if answer.status_code != 200:
-            raise CannotCall(f"It answered {answer.status_code} to a list of its models: {answer.text[:300]}")
+            said = f": {answer.text[:300]}" if answer.text.strip() else ", and no more."
+            raise CannotCall(f"It answered {answer.status_code} to a list of its models{said}")
         return [str(entry[key]) for entry in answer.json().get(field, [])]
     except httpx.HTTPError as error:
         raise CannotCall(f"It cannot be reached: {error}") from None

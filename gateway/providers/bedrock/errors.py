@@ -75,6 +75,9 @@ def classify(status: int, body: bytes) -> Verdict:
     sentence = said.lower()
     if status in (400, 403, 404) and any(part in sentence for part in _NO_MODEL):
         return Verdict.MODEL
+    if status == 403 and "not authorized to perform: bedrock:invokemodel" in sentence and "on resource" in sentence:
+        # One model's permission is missing: the credential itself was accepted.
+        return Verdict.MODEL
     match status:
         case 401 | 403:
             return Verdict.CREDENTIAL
