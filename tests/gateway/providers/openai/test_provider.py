@@ -223,7 +223,7 @@ def test_tokens_are_not_counted_and_what_cannot_be_translated_is_the_clients() -
 
 def test_a_client_of_the_same_format_keeps_its_bytes() -> None:
     own = b'{"model":"claude-sonnet-5-5","stream":true,"seed":7,"messages":[{"role":"user","content":"\\u00e9"}]}'
-    admitted = b'{"model":"claude-sonnet-5-5","messages":[{"role":"user","content":"\\u00e9"}]}'
+    admitted = b'{"model":"claude-sonnet-5-5","max_tokens":64000,"messages":[{"role":"user","content":"\\u00e9"}]}'
     made = sent(altered(call(provider()), body=admitted, untranslated=own, client_form=Form.OPENAI_CHAT)).body
     assert made == (
         b'{"model":"gpt-5","stream":true,"seed":7,"messages":[{"role":"user","content":"\\u00e9"}],'
