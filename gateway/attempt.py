@@ -24,7 +24,7 @@ from gateway.exchange import Attempt, Exchange, Target
 from gateway.providers import PROVIDERS, Provider
 from gateway.providers.base import Call, CannotCall, Operation, Translation, Untranslatable, UpstreamRequest, Verdict
 from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
-from gateway.wire.forms import Form
+from gateway.wire.forms import Form, continues_thread
 from gateway.wire.usage import Meter, Metered, metered_whole
 from gateway.worst import prompt_estimate
 from observability.spool import Admitted
@@ -37,6 +37,10 @@ MAX_HELD_BYTES: Final = 256 * 1024
 """Of a stream's beginning without content; pings and heads are some hundred bytes."""
 _REQUEST_IDS: Final = (b"request-id", b"x-request-id", b"x-amzn-requestid", b"apim-request-id")
 """Where a provider names the request: Anthropic, OpenAI, Amazon, Azure."""
+
+
+_NO_THREADS: Final = "thread: this provider holds no conversations. Send the whole conversation."
+"""Anthropic's SDK does so by itself when it is told with the code; left out, the conversation would be lost unseen."""
 
 
 class TryNext(Exception):
@@ -149,6 +153,8 @@ async def _answer(
 
 async def _request(exchange: Exchange, tried: Attempt, provider: Provider, call: Call) -> UpstreamRequest:
     try:
+        if provider.form is not Form.ANTHROPIC and continues_thread(call.body):
+            raise CannotCall(_NO_THREADS, client_error=True, code="thread_unsupported_request")
         return await provider.request(call)
     except CannotCall as error:
         ended(exchange, tried, str(error), Result.NOTHING if error.client_error else Result.CANNOT_CALL)
@@ -156,7 +162,8 @@ async def _request(exchange: Exchange, tried: Attempt, provider: Provider, call:
             log.error("Provider %s cannot be called: %s", call.provider.name, error)
             message = f"The provider {call.provider.name} cannot be called: {error}"
             raise TryNext(errors.provider_failed(message), "cannot_call") from None
-        refusal = errors.cannot_serve(str(error), missing=call.operation is Operation.COUNT_TOKENS)
+        missing = call.operation is Operation.COUNT_TOKENS
+        refusal = errors.cannot_serve(str(error), missing=missing, code=error.code)
         raise TryNext(refusal, "cannot_serve") from None
 
 

@@ -34,11 +34,14 @@ class Answer:
     """The client sends the same request again although nothing will change: its repeats are one event in the log."""
     floods: bool = False
     """It comes in great numbers when it comes: the log has a sample of them."""
+    code: str = ""
+    """What Anthropic's SDK goes by, where it goes by more than the type (`details.error_code`)."""
 
     def body(self, request_id: str) -> bytes:
-        return json.dumps(
-            {"type": "error", "error": {"type": self.type, "message": self.message}, "request_id": request_id}
-        ).encode()
+        error: dict[str, object] = {"type": self.type, "message": self.message}
+        if self.code:
+            error["details"] = {"error_code": self.code}
+        return json.dumps({"type": "error", "error": error, "request_id": request_id}).encode()
 
 
 class Refused(Exception):
@@ -362,9 +365,10 @@ def provider_overloaded(provider: str) -> Refused:
     )
 
 
-def cannot_serve(message: str, *, missing: bool) -> Refused:
+def cannot_serve(message: str, *, missing: bool, code: str = "") -> Refused:
     """What no target can be asked for; `missing` for a call that has no counterpart: clients do without it on a 404."""
-    return Refused(Answer(404 if missing else 400, "not_found_error" if missing else "invalid_request_error", message))
+    kind = "not_found_error" if missing else "invalid_request_error"
+    return Refused(Answer(404 if missing else 400, kind, message, code=code))
 
 
 def provider_failed(message: str) -> Refused:

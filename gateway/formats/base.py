@@ -23,7 +23,7 @@ class Encoder(Protocol):
 
 
 class Format(Protocol):
-    """One client format. Stateless: what belongs to one answer is in its encoder."""
+    """One client format. An instance may be one exchange's own: what a request asks for decides how it is answered."""
 
     @property
     def form(self) -> Form: ...

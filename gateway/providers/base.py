@@ -77,12 +77,13 @@ class CannotCall(Exception):
     """This target cannot be sent the request: no token, no region, nothing it can be translated into.
 
     The text says why and what to do, for the log and the client; `client_error` tells that every provider of this kind
-    would refuse what the client asks for.
+    would refuse what the client asks for, `code` what Anthropic's SDK goes by then.
     """
 
-    def __init__(self, message: str, *, client_error: bool = False) -> None:
+    def __init__(self, message: str, *, client_error: bool = False, code: str = "") -> None:
         super().__init__(message)
         self.client_error = client_error
+        self.code = code
 
 
 class Untranslatable(Exception):

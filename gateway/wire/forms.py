@@ -127,6 +127,21 @@ def in_body(body: bytes) -> tuple[str, ...]:
     return tuple(beta for beta in found if isinstance(beta, str)) if isinstance(found, list) else ()
 
 
+class _Threaded(msgspec.Struct):
+    thread: Any = None
+
+
+_threaded = msgspec.json.Decoder(_Threaded).decode
+
+
+def continues_thread(body: bytes) -> bool:
+    """Whether a body is but the next part of a conversation that Anthropic's API holds (`thread`)."""
+    try:
+        return b'"thread"' in body and _threaded(body).thread is not None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def with_fields(body: bytes, **values: object) -> bytes:
     """The body with other values of some top-level fields; every other one stays byte for byte and in its order."""
     fields = _fields(body)

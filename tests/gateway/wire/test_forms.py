@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.forms import CLAUDE, Form, betas, reshape, with_fields
+from gateway.wire.forms import CLAUDE, Form, betas, continues_thread, reshape, with_fields
 
 MESSAGES = (
     b'{ "system": [{"type":"text","text":"x","cache_control":{"type":"ephemeral","ttl":"1h"}}], "odd" : 1.50, '
@@ -125,3 +125,16 @@ def test_betas_are_where_the_format_has_them(
 def test_a_field_is_replaced_in_its_place_or_added_at_the_end() -> None:
     assert with_fields(b'{"a": 1.0, "max_tokens": 9, "z": [ ]}', max_tokens=5) == b'{"a":1.0,"max_tokens":5,"z":[ ]}'
     assert with_fields(b'{"a": 1}', max_tokens=5) == b'{"a":1,"max_tokens":5}'
+
+
+@pytest.mark.parametrize(
+    ("body", "continues"),
+    [
+        (b'{"messages":[{"role":"user","content":"\\"thread\\""}]}', False),
+        (b'{"thread":null}', False),
+        (b'{"thread":{"type":"continue","previous_message_id":"msg_1"},"messages":[]}', True),
+        (b'{"thread":', False),
+    ],
+)
+def test_a_body_tells_whether_a_conversation_is_held_elsewhere(body: bytes, continues: bool) -> None:
+    assert continues_thread(body) is continues

@@ -44,7 +44,7 @@ CASES = [
         Verdict.CREDENTIAL,
     ),
     (403, {"Message": "Authentication failed: Please make sure your API Key is valid."}, Verdict.CREDENTIAL),
-    (403, {"message": "User: x is not authorized to perform: bedrock:InvokeModel on resource: y"}, Verdict.CREDENTIAL),
+    (403, {"message": "User: x is not authorized to perform: bedrock:InvokeModel on resource: y"}, Verdict.MODEL),
     (401, {}, Verdict.CREDENTIAL),
     (400, {"__type": "x#ExpiredTokenException", "message": "Expired."}, Verdict.CREDENTIAL),
     (429, {"__type": "ModelNotReadyException", "message": "Wait."}, Verdict.OVERLOADED),
