@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.wire.error_types import ERROR_TYPES
+
 
 class Problem(msgspec.Struct, frozen=True):
     """What an error says; `code` is the HTTP status that it means."""
@@ -22,18 +24,6 @@ class Problem(msgspec.Struct, frozen=True):
     """In one word, from its details, for example API_KEY_INVALID."""
 
 
-_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
 _TOO_LONG: Final = re.compile(
     r"input token count(?: \(?(\d+)\)?)? exceeds the maximum number of (?:input )?tokens allowed(?: \(?(\d+)\)?)?",
     re.IGNORECASE,
@@ -72,7 +62,7 @@ def problem_envelope(status: int, problem: Problem) -> bytes:
     """The same for an error that was read. Claude Code compacts the conversation at Anthropic's own words for a prompt
     that is too long, so what means the same is said in them.
     """
-    kind = _TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+    kind = ERROR_TYPES.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
     message = problem.message
     if found := _TOO_LONG.search(message):
         had, most = found.groups()

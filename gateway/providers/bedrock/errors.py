@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.providers.base import Verdict
+from gateway.wire.error_types import ERROR_TYPES
 
 
 class _Body(msgspec.Struct):
@@ -46,17 +47,6 @@ _NO_MODEL: Final = (
 )
 """Parts of sentences, in lower case, that say: not this model, or not in this region or account."""
 
-_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    529: "overloaded_error",
-}
 
 _IN_STREAM: Final = {
     "throttlingexception": "rate_limit_error",
@@ -102,7 +92,7 @@ def classify(status: int, body: bytes) -> Verdict:
 def envelope(status: int, body: bytes) -> bytes:
     """An error in Anthropic's form."""
     said, _ = _said(body)
-    return _error(_TYPES.get(status, "api_error"), said or f"Amazon Bedrock answered with status {status}.")
+    return _error(ERROR_TYPES.get(status, "api_error"), said or f"Amazon Bedrock answered with status {status}.")
 
 
 def in_stream(name: str, payload: bytes) -> bytes:
@@ -113,7 +103,7 @@ def in_stream(name: str, payload: bytes) -> bytes:
         found = _Exception()
     kind = _IN_STREAM.get(name.lower(), "api_error")
     if kind == "api_error" and isinstance(found.original_status, int):
-        kind = _TYPES.get(found.original_status, kind)
+        kind = ERROR_TYPES.get(found.original_status, kind)
     said = found.message or found.original_message
     return _error(kind, said if isinstance(said, str) else f"Amazon Bedrock ended the stream: {name}.")
 

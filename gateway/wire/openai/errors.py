@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.wire.error_types import ERROR_TYPES
+
 
 class Problem(msgspec.Struct, frozen=True):
     """What an error body says."""
@@ -22,19 +24,6 @@ class Problem(msgspec.Struct, frozen=True):
     """Where the body says one, as OpenRouter's does."""
 
 
-_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    422: "invalid_request_error",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    529: "overloaded_error",
-}
 _TOO_LONG: Final = (
     "context_length_exceeded",
     "maximum context length",
@@ -94,12 +83,12 @@ def read_error(body: bytes) -> Problem | None:
 def envelope(status: int, body: bytes) -> bytes:
     """An error answer in Anthropic's form."""
     problem = read_error(body) or Problem(f"The provider answered with status {status}.")
-    return _envelope(_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"), problem)
+    return _envelope(ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error"), problem)
 
 
 def event(problem: Problem) -> bytes:
     """The data of an `error` event for an error inside a stream."""
-    kind = _TYPES.get(problem.status or 0, "api_error")
+    kind = ERROR_TYPES.get(problem.status or 0, "api_error")
     text = f"{problem.kind} {problem.code}".lower()
     if "rate_limit" in text:
         kind = "rate_limit_error"
