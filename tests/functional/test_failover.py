@@ -22,6 +22,8 @@ from tests.fakes.vertex import REGION as VERTEX_REGION
 from tests.fakes.wire_provider import EVENTS, LAST_CHUNK, Wire, WireProvider, chunk, head, wire_provider
 from tests.functional.product import Product, database, sse_events
 
+pytestmark = pytest.mark.functional
+
 REQUESTS = 2_000
 STRAIGHT = 150
 """Requests that meet no failure, to compare with."""

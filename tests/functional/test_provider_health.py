@@ -16,6 +16,8 @@ import pytest
 
 from tests.functional.product import Product
 
+pytestmark = pytest.mark.functional
+
 MESSAGE = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5-5", "stop_reason": "end_turn",
     "stop_sequence": None, "content": [{"type": "text", "text": "Hello"}],
