@@ -300,8 +300,9 @@ def test_a_target_that_is_overtaken_late_may_still_win(world: World) -> None:
     answer = world.product.post("[[sim: delay_ms=3000]]", key=key, stream=True)
     assert "one " in answer.text
     row = world.product.row(answer.headers["request-id"])
-    late, won = row["attempts"]
-    assert (late["hedge"], late["reason"], won["provider"], row["provider"]) == (True, "hedged", key, key)
+    *late, won = row["attempts"]
+    assert {(each["hedge"], each["reason"]) for each in late} == {(True, "hedged")}
+    assert (won["provider"], row["provider"]) == (key, key)
     assert (row["status"], row["stop_reason"], row["output_tokens"] >= 300) == ("success", "end_turn", True)
 
 

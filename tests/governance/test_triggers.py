@@ -112,6 +112,7 @@ def test_no_configuration_table_is_left_out() -> None:
         "AuditEntry",
         "ConfigurationVersion",
         "PriceProposal",
+        "ProviderState",
         "Repricing",
         "RepricingLine",
     }

@@ -193,7 +193,12 @@ def test_the_sweep_returns_limits_of_the_silent_and_forgets_what_is_old(core: Te
         allowance="rate:99", rate_limit=limit, definition="x", starts_at=past, ends_at=past + timedelta(minutes=1)
     )
 
-    assert tasks.tend_allowances() == {"released": 1, "windows": 1, "processes": 2}
+    assert tasks.tend_allowances() == {
+        "released": 1,
+        "windows": 1,
+        "processes": 2,
+        "provider_states": 0,
+    }
 
     held.refresh_from_db()
     money.refresh_from_db()

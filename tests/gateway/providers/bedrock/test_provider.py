@@ -153,7 +153,7 @@ async def test_a_credential_that_is_not_known_is_an_alarm(fake: fakes.Bedrock, w
 
 
 async def test_the_event_loop_runs_while_a_token_service_does_not_answer(fake: fakes.Bedrock) -> None:
-    fake.slow_tokens = 0.6
+    fake.slow_tokens = 2.0
     slow = call(BODY, at=provider(fake.url), credential=credential("aws_role", ROLE, f" {ACCESS_KEY}\n{SECRET_KEY}"))
     request = asyncio.create_task(KIND.request(slow))
     longest, last = 0.0, time.monotonic()
@@ -165,7 +165,7 @@ async def test_the_event_loop_runs_while_a_token_service_does_not_answer(fake: f
             assert await works(fake, STATIC)
             last = time.monotonic()
     assert isinstance(await request, UpstreamRequest)
-    assert longest < 0.4
+    assert longest < 1.5
 
 
 async def test_a_token_service_that_is_none_gives_no_credentials(fake: fakes.Bedrock) -> None:
