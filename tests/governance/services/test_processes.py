@@ -205,4 +205,4 @@ def test_the_sweep_returns_limits_of_the_silent_and_forgets_what_is_old(core: Te
     assert (held.held, money.held) == (1, 3 * USD), "money waits for the spool or a person"
     assert set(GatewayProcess.objects.values_list("pk", flat=True)) == {row.pk for row in (silent, running, *kept)}
     assert not AllowanceWindow.objects.filter(pk=old_limit.pk).exists()
-    assert tasks.tend_allowances() == {"released": 0, "windows": 0, "processes": 0}
+    assert tasks.tend_allowances() == {"released": 0, "windows": 0, "processes": 0, "provider_states": 0}
