@@ -52,7 +52,7 @@ def sentence(request: Request) -> str:
     estimated = ", estimated" if request.cost_quality == "estimated" else ""
     match request.status:
         case "success":
-            return f"Answered by {served}{within} for {cost}{estimated}."
+            return f"Answered by {served}{_whose(request)}{within} for {cost}{estimated}."
         case "refused":
             return "The gateway refused it before it reached a provider; nothing was charged."
         case "cancelled":
@@ -64,6 +64,14 @@ def sentence(request: Request) -> str:
         tries = "the provider" if len(request.attempts) == 1 else f"{len(request.attempts)} attempts"
         return f"Failed at {tries}{within}; charged {cost}."
     return "Failed before it reached a provider; nothing was charged."
+
+
+def _whose(request: Request) -> str:
+    """By which provider, and after how many others."""
+    before = list(dict.fromkeys(entry.get("provider") for entry in request.attempts[:-1]))
+    others = [str(name) for name in before if name and name != request.provider]
+    after = f", after {', '.join(others)}," if others else ""
+    return f" of {request.provider}{after}" if request.provider else ""
 
 
 def attempts(request: Request) -> list[AttemptBar]:

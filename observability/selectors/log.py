@@ -35,6 +35,7 @@ LISTED = (
     "id", "started_at", "finished_at", "status", "http_status", "error_type", "customer", "team", "developer",
     "virtual_key", "model", "model_requested", "input_tokens", "output_tokens", "cache_read_tokens",
     "cache_write_5m_tokens", "cache_write_1h_tokens", "cost_nano_usd", "cost_quality", "latency_ms", "session_id",
+    "provider", "attempts",
 )  # fmt: skip
 
 
