@@ -59,7 +59,12 @@ def counted(exchange: Exchange, grant: Grant, model: str) -> Sequence[Allowance]
 
 async def hold_again(exchange: Exchange) -> bool:
     """Hold the worst case of another try under the hard limits, since the last one is charged; False without room."""
-    hard = [a for hold in exchange.holds for a in hold.allowances if a.enforcement is Enforcement.HARD]
+    hard = [
+        a
+        for hold in exchange.holds
+        for a in hold.allowances
+        if a.enforcement is Enforcement.HARD and a.unit in {Unit.USD, Unit.TOKENS}
+    ]
     return await take(exchange, list({a.key: a for a in hard}.values())) is None
 
 

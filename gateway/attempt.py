@@ -88,6 +88,8 @@ class Stream(msgspec.Struct):
     held: bytes
     ended: bool
     """Whether nothing follows what is held."""
+    blind: bool = False
+    """Whether its bytes pass although the meter cannot read them: what it used is estimated."""
 
 
 Outcome = Failure | Whole | Stream
@@ -199,7 +201,8 @@ def _note(exchange: Exchange, tried: Attempt) -> Callable[[], bool] | None:
 
     def note() -> bool:
         target = tried.target
-        name, _ = PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, "")
+        provider = PROVIDERS[target.provider.kind]
+        name, _ = provider.priced_as(target.provider, exchange.called(provider, target.model), "")
         tried.noted = True
         return exchange.gateway.recorder.admit(
             Admitted(
@@ -260,20 +263,32 @@ async def _whole(
     name = tried.target.provider.name
     try:
         body = await response.read_all(MAX_ANSWER_BYTES)
-        message = translation.whole(body) if translation else body
+        message = _translated(translation, body, passes=passes)
     except (UpstreamError, Untranslatable) as error:
         tried.metered = Metered()
         ended(exchange, tried, str(error), Result.CUT)
         refusal = errors.provider_failed(f"The provider {name} failed: {error}. The request may have been charged.")
         raise TryNext(refusal, "cut") from None
-    if exchange.billable:
+    if message is None:
+        tried.metered = Metered()
+    elif exchange.billable:
         tried.metered = metered_whole(message)
         if not tried.metered.complete:
             ended(exchange, tried, "answered something that is not a message", Result.FAILED)
             refusal = errors.provider_failed(f"The provider {name} answered something that is not a message.")
             raise TryNext(refusal, "answer")
     ended(exchange, tried)
-    return Whole(tried, response, body if passes else message, passes)
+    return Whole(tried, response, body if passes or message is None else message, passes)
+
+
+def _translated(translation: Translation | None, body: bytes, *, passes: bool) -> bytes | None:
+    """The answer in Anthropic's form; None for one that passes as it came and cannot be read. Raises Untranslatable."""
+    try:
+        return translation.whole(body) if translation else body
+    except Untranslatable:
+        if passes:
+            return None
+        raise
 
 
 VERDICTS: Final = {
@@ -301,12 +316,17 @@ async def _stream(
     """The stream with its beginning: up to its first content, or its first bytes where nobody could replace it."""
     translation, meter = provider.translation(call), Meter(stream=True)
     held: list[bytes] = []
-    size, done, broken = 0, False, ""
+    size, done, broken, blind = 0, False, "", False
     try:
-        while not (meter.first_content or meter.complete or meter.error_type or done):
+        while not (meter.first_content or meter.complete or meter.error_type or done or blind):
             chunk = await response.read()
             done = not chunk
-            events = chunk if translation is None else translation.feed(chunk) if chunk else translation.finish()
+            try:
+                events = chunk if translation is None else translation.feed(chunk) if chunk else translation.finish()
+            except Untranslatable:
+                if not passes:
+                    raise
+                events, blind = b"", True
             meter.feed(events)
             held.append(chunk if passes else events)
             size += len(held[-1])
@@ -314,10 +334,14 @@ async def _stream(
                 break
     except (UpstreamError, Untranslatable) as error:
         broken = str(error)
-    started = bool(size) and not broken and not (done and not meter.complete)
+    except asyncio.CancelledError:
+        # What its head said it used is known exactly.
+        tried.metered = meter.finish()
+        raise
+    started = bool(size) and not broken and (blind or not (done and not meter.complete))
     verdict = VERDICTS.get(meter.error_type, Verdict.FAILED) if meter.error_type else Verdict.RELAY
     if (started and verdict is Verdict.RELAY) or meter.first_content:
-        return Stream(tried, response, meter, translation, passes, b"".join(held), done)
+        return Stream(tried, response, meter, translation, passes, b"".join(held), done, blind)
     tried.metered = meter.finish()
     name = tried.target.provider.name
     if meter.error_type:
@@ -341,7 +365,7 @@ def ended(
     """
     now = tried.ended = time.monotonic()
     tried.error = error or tried.error
-    if error and all(each.metered is None for each in exchange.attempts):
+    if error and not any(each.metered or (each.noted and not each.ended) for each in exchange.attempts):
         # Nothing of this request is charged so far: if the process died now, the note on it must not charge it either.
         exchange.gateway.recorder.withdraw(exchange.record.id)
     exchange.waited_seconds += now - tried.started

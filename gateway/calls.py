@@ -20,10 +20,7 @@ def call_of(
     provider = PROVIDERS[target.provider.kind]
     peek = exchange.peek
     asked = peek.model if peek else ""
-    model = target.model
-    if exchange.own_model and model == asked and provider.form is spoken:
-        # Its own spelling says more: a region, a version, an inference profile.
-        model = exchange.own_model
+    model = exchange.called(provider, target.model)
     form = spoken if body is None and spoken in forms.CLAUDE else Form.ANTHROPIC
     sent = exchange.body if body is None else body
     if provider.form in forms.CLAUDE and _may_hold_foreign_thinking(exchange.snapshot):

@@ -89,7 +89,7 @@ async def tighter_worst_case(exchange: Exchange, grant: Grant) -> int | None:
     if counted is None:
         log.info("No count of the prompt of request %s (%s): its bound stands", exchange.record.id, grant.key_name)
         return None
-    return worst_case(exchange, exchange.candidates, prompt_tokens=counted)
+    return worst_case(exchange, exchange.candidates, prompt_tokens=counted, of=target.model)
 
 
 async def exact_prompt(exchange: Exchange, target: Target) -> int | None:

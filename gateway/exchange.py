@@ -17,7 +17,7 @@ from gateway.errors import Answer
 from gateway.formats.anthropic import ANTHROPIC
 from gateway.formats.base import Format
 from gateway.line import ClientGone, Line
-from gateway.providers.base import Operation
+from gateway.providers.base import Operation, Provider
 from gateway.wire.forms import OPENAI
 from gateway.wire.headers import Headers
 from gateway.wire.peek import Peek
@@ -166,6 +166,13 @@ class Exchange(msgspec.Struct):
         if self.candidates:
             return self.candidates[0].model
         return self.peek.model if self.peek else self.record.model_requested
+
+    def called(self, provider: Provider, model: str) -> str:
+        """The model as a provider is asked for it: the client's own spelling, which says a region, a version or an
+        inference profile, where both speak one format and nothing put another model in its place.
+        """
+        unchanged = self.peek is not None and model == self.peek.model
+        return self.own_model if self.own_model and unchanged and provider.form is self.format.form else model
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin the answer; `request-id` is added here, on every answer."""

@@ -21,7 +21,7 @@ from gateway.availability import Outcome as Ending
 from gateway.availability import Reason, Result
 from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange, Target
-from gateway.hedge import race
+from gateway.hedge import hedges, race
 from gateway.pinger import Pinger
 from gateway.providers.base import Verdict
 from gateway.relay import relay
@@ -83,8 +83,8 @@ async def _outcome(exchange: Exchange) -> Outcome:
             exchange.waited_seconds += delay
             await asyncio.sleep(delay)
         try:
-            if exchange.hedge_seconds is not None and not last:
-                return await race(exchange, target, tries, exchange.hedge_seconds)
+            if not last and hedges(exchange):
+                return await race(exchange, target, _other(exchange, target))
             return await attempt(exchange, target, alone=last)
         except TryNext as error:
             # Not the exception itself: with its traceback it would hold this frame, and the frame it.
@@ -96,6 +96,8 @@ async def _outcome(exchange: Exchange) -> Outcome:
     finally:
         del refusal
 
+
+_OF_THE_PROVIDER = frozenset({"connection", "timeout", "overloaded", "failed", "cut"})
 
 Try = tuple[Target, float, bool]
 """A target, the seconds to wait before it is asked, and whether no other target follows."""
@@ -116,14 +118,38 @@ def _tries(exchange: Exchange) -> Iterator[Try]:
         return
     aside: list[tuple[float, Target]] = []
     for number, target in enumerate(targets, 1):
+        if any(tried.target is target for tried in exchange.attempts):
+            continue  # as a hedge
         why = usable(target.provider, target.credential, time.monotonic())
-        if why is None:
+        if why is None and _in_trouble(exchange, target):
+            # Another credential of a provider that just failed as a whole would meet the same.
+            aside.append((0.0, target))
+        elif why is None:
             yield target, 0.0, number == len(targets) and not aside
         elif why.last_resort:
             aside.append((why.until, target))
     aside.sort(key=itemgetter(0))
     for number, (_, target) in enumerate(aside, 1):
         yield target, 0.0, number == len(aside)
+
+
+def _in_trouble(exchange: Exchange, target: Target) -> bool:
+    """Whether the provider failed in this request, in a way that is not its credential's."""
+    return any(
+        tried.failed in _OF_THE_PROVIDER and tried.target.provider.id == target.provider.id
+        for tried in exchange.attempts
+    )
+
+
+def _other(exchange: Exchange, target: Target) -> Target | None:
+    """What may be asked beside a target: the next that may be asked at another provider, and was not yet."""
+    asked = {id(tried.target) for tried in exchange.attempts}
+    now, usable = time.monotonic(), exchange.gateway.availability.usable
+    for other in exchange.targets:
+        new = other.provider.id != target.provider.id and id(other) not in asked
+        if new and usable(other.provider, other.credential, now) is None:
+            return other
+    return None
 
 
 def _none_usable(exchange: Exchange) -> Refused:

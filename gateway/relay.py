@@ -18,7 +18,7 @@ from gateway.exchange import Attempt, Exchange
 from gateway.formats.base import Encoder
 from gateway.pinger import Pinger
 from gateway.place import body_sent
-from gateway.providers.base import Untranslatable, Verdict
+from gateway.providers.base import Translation, Untranslatable, Verdict
 from gateway.upstream import UpstreamError
 from gateway.wire.headers import relayable
 from gateway.wire.text import clean
@@ -109,8 +109,8 @@ async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> N
             pass_on(first)
         if not stream.ended:
             await response.relay(_sink(stream, encoder, pass_on))
-            if translation is not None:
-                rest = translation.finish()
+            if translation is not None and not stream.blind:
+                rest = _rest(stream, translation)
                 meter.feed(rest)
                 if not stream.passes and (rest := encoder.feed(rest) if encoder else rest):
                     pass_on(rest)
@@ -120,8 +120,24 @@ async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> N
         exchange.on_client_gone, line.on_writable = left, None
         gateway.stream_ended()
         attempt.metered = metered = meter.finish()
-        ended(exchange, attempt, broken, _result(metered, broken))
+        ended(exchange, attempt, broken, Result.OK if stream.blind and not broken else _result(metered, broken))
+    if stream.blind and not broken:
+        pinger.stop()
+        attempt.error = "its usage cannot be read"
+        settle.finish(exchange, "success", 200)
+        exchange.end()
+        return
     _close_stream(exchange, attempt, metered, broken, pinger, encoder)
+
+
+def _rest(stream: Stream, translation: Translation) -> bytes:
+    try:
+        return translation.finish()
+    except Untranslatable:
+        if not stream.passes:
+            raise
+        stream.blind = True
+        return b""
 
 
 def _result(metered: Metered, broken: str) -> Result:
@@ -141,7 +157,12 @@ def _sink(stream: Stream, encoder: Encoder | None, pass_on: Callable[[bytes], No
         pass_on(chunk)
 
     def as_it_came(chunk: bytes) -> None:
-        feed(translation.feed(chunk))  # type: ignore[union-attr]
+        if not stream.blind:
+            try:
+                feed(translation.feed(chunk))  # type: ignore[union-attr]
+            except Untranslatable:
+                # The client reads its own format; only the meter is at a loss.
+                stream.blind = True
         pass_on(chunk)
 
     def translated(chunk: bytes) -> None:
@@ -180,5 +201,9 @@ def _close_stream(
         exchange.record.error_type, exchange.record.error_message = answer.type, answer.message
         settle.finish(exchange, "error", 200)
         if not pinger.at_boundary:
+            if not exchange.format.broken_off:
+                # Inside a frame that nothing can end: only a connection that breaks tells the client.
+                exchange.line.drop()
+                return
             exchange.break_off()
         exchange.answer(answer)

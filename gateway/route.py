@@ -13,7 +13,7 @@ from gateway.errors import Refused
 from gateway.exchange import Candidate, Exchange, Target
 from gateway.providers import PROVIDERS
 from governance.domain.access import Access, Grant
-from governance.domain.allowance import Exhausted
+from governance.domain.allowance import Allowance, Exhausted
 from governance.snapshot import CredentialConfig, ProviderConfig, applicable
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ async def route(exchange: Exchange, grant: Grant) -> None:
         if not credentials:
             continue
         if held is None:
-            allowances = applicable(access.allowances, candidate.model) if exchange.billable else ()
+            allowances = _counting(exchange, access) if exchange.billable else ()
             refusal = await take(exchange, allowances)
             if refusal is not None:
                 continue
@@ -55,6 +55,13 @@ async def route(exchange: Exchange, grant: Grant) -> None:
             raise errors.exhausted(refusal, grant, exchange.worst_nano_usd)
         raise _nobody(exchange)
     exchange.targets = targets
+
+
+def _counting(exchange: Exchange, access: Access) -> Sequence[Allowance]:
+    """What of a provider's own allowances counts any of the models that it may be asked for."""
+    models = {each.model for each in exchange.candidates if each.access is access}
+    found = {a.key: a for model in sorted(models) for a in applicable(access.allowances, model)}
+    return tuple(found.values())
 
 
 def _fixed(exchange: Exchange, candidate: Candidate) -> tuple[Target, ...]:

@@ -131,7 +131,7 @@ def _account(exchange: Exchange, attempt: Attempt) -> str:
     served = metered.model if metered else ""
     model = served or target.model
     cost = _cost(exchange, attempt, served, usage)
-    name, _ = _priced_as(attempt, served)
+    name, _ = _priced_as(exchange, attempt, served)
     if name != model:
         # What the price list calls it, for whoever prices the row again.
         entry["priced_as"] = name[:200]
@@ -189,21 +189,23 @@ def _cost(exchange: Exchange, attempt: Attempt, served: str, usage: Usage) -> Co
     # Other models' answers are charged although a filter stopped them.
     free = refused and attempt.platform not in OTHER_PLATFORMS
     customer_id = exchange.grant.customer_id if exchange.grant else None
-    name, region = _priced_as(attempt, served)
+    name, region = _priced_as(exchange, attempt, served)
     if usage.iterations:
         # The steps name their models as Anthropic does; the price list as the provider is asked for them.
         steps = (
-            replace(step, model=_priced_as(attempt, step.model)[0]) if step.model else step for step in usage.iterations
+            replace(step, model=_priced_as(exchange, attempt, step.model)[0]) if step.model else step
+            for step in usage.iterations
         )
         usage = replace(usage, iterations=tuple(steps))
     prices, at = exchange.snapshot.prices, exchange.record.started_at
     return prices.cost(attempt.platform, name, usage, at, region=region, free=free, customer_id=customer_id)
 
 
-def _priced_as(attempt: Attempt, served: str) -> tuple[str, str]:
+def _priced_as(exchange: Exchange, attempt: Attempt, served: str) -> tuple[str, str]:
     """(model id, region) by which the price list knows what answered."""
     target = attempt.target
-    return PROVIDERS[target.provider.kind].priced_as(target.provider, target.model, served)
+    provider = PROVIDERS[target.provider.kind]
+    return provider.priced_as(target.provider, exchange.called(provider, target.model), served)
 
 
 def _access(exchange: Exchange) -> Access | None:

@@ -15,10 +15,13 @@ SURELY_TEXT = 4096
 """Bytes of a body that is too short to carry an image worth looking for."""
 
 
-def worst_case(exchange: Exchange, candidates: Sequence[Candidate], prompt_tokens: int | None = None) -> int:
+def worst_case(
+    exchange: Exchange, candidates: Sequence[Candidate], prompt_tokens: int | None = None, *, of: str = ""
+) -> int:
     """Nano-dollars that the request cannot exceed at the dearest of its candidates.
 
-    `prompt_tokens` is the prompt's length where it is known; else the body bounds it from above.
+    `prompt_tokens` is the prompt's length where it is known, for the model `of` if that is given, since others count
+    otherwise; else the body bounds it from above.
     """
     peek, prices, at = exchange.peek, exchange.snapshot.prices, exchange.record.started_at
     if peek is None:
@@ -33,7 +36,7 @@ def worst_case(exchange: Exchange, candidates: Sequence[Candidate], prompt_token
             platform,
             name,
             at,
-            prompt if prompt_tokens is None else min(prompt, prompt_tokens),
+            prompt if prompt_tokens is None or of not in ("", candidate.model) else min(prompt, prompt_tokens),
             _output_tokens(exchange, row),
             peek.web_search_max_uses,
             fast=peek.speed == "fast",
@@ -49,7 +52,7 @@ def _priced_as(exchange: Exchange, candidate: Candidate) -> tuple[str, str, str,
     """(platform, model, region, price) of a candidate, as the price list knows it."""
     config = exchange.snapshot.providers[candidate.access.provider_id]
     provider = PROVIDERS[config.kind]
-    name, region = provider.priced_as(config, candidate.model, "")
+    name, region = provider.priced_as(config, exchange.called(provider, candidate.model), "")
     return (
         provider.platform,
         name,
