@@ -1,15 +1,17 @@
 """Models that were charged without a price, and models whose tokens cost nothing: what an alarm and a page are made of.
 
-Both are read from the ledger. Amounts are nano-dollars. And which models that are not Claude's need a price.
+Both are read from the ledger; where a model was served, the request log knows (`use_log`). Amounts are nano-dollars.
+And which models that are not Claude's need a price.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, Max, Min, OuterRef, QuerySet, Sum
+from django.db.models import CharField, Count, Exists, Max, Min, OuterRef, QuerySet, Sum, Value
 
 from governance.domain.pricing import OTHER_PLATFORMS
 from governance.domain.provider_kinds import KINDS
@@ -27,6 +29,32 @@ class PriceGap:
     requests: int
     tokens: int
     charged_nano_usd: int
+    platform: str = ""
+    """Whose price list applied; empty where the log does not tell any more."""
+    priced_as: str = ""
+    """What that list calls the model, where it is not `model`."""
+
+
+_NO_PROVIDER = Value("", output_field=CharField())
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLog:
+    """What the request log adds to the ledger."""
+
+    provider: Any = _NO_PROVIDER
+    """Expression over ledger entries: the name of the provider that served the request."""
+    served: Callable[[Collection[str]], Mapping[str, tuple[str, str]]] = lambda ids: {}
+    """(platform, priced_as) by request id; without those whose row is gone."""
+
+
+_log = RequestLog()
+
+
+def use_log(log: RequestLog) -> None:
+    """The app above that keeps the request log says how to ask it."""
+    global _log
+    _log = log
 
 
 def wanted_models() -> dict[str, frozenset[str]]:
@@ -59,7 +87,17 @@ def unpriced_models(since: datetime, *, user: Any = None) -> list[PriceGap]:
     repriced = LedgerEntry.objects.filter(
         request_id=OuterRef("request_id"), kind=LedgerEntry.Kind.ADJUSTMENT, price_id__isnull=False
     )
-    return _gaps(_charges(since, user).filter(price_id__isnull=True, amount_nano_usd__gt=0).exclude(Exists(repriced)))
+    charges = _charges(since, user).filter(price_id__isnull=True, amount_nano_usd__gt=0).exclude(Exists(repriced))
+    grouped = list(_by(charges.annotate(provider=_log.provider), "model", "provider").annotate(one=Max("request_id")))
+    # A provider serves from one platform: one of its requests tells for all.
+    served = _log.served([row["one"] for row in grouped])
+    gaps: dict[tuple[str, str, str], PriceGap] = {}
+    for row, gap in zip(grouped, _values(grouped), strict=True):
+        platform, priced_as = served.get(row["one"], ("", ""))
+        place = (gap.model, platform, priced_as)
+        placed = replace(gap, platform=platform, priced_as=priced_as)
+        gaps[place] = _together(gaps[place], placed) if place in gaps else placed
+    return sorted(gaps.values(), key=lambda gap: (-gap.charged_nano_usd, gap.model, gap.platform))
 
 
 def zero_cost_models(since: datetime, *, user: Any = None) -> list[PriceGap]:
@@ -67,7 +105,7 @@ def zero_cost_models(since: datetime, *, user: Any = None) -> list[PriceGap]:
 
     A single charge of zero is none: a refusal without content is free by rule.
     """
-    grouped = _by_model(_charges(since, user).filter(tokens__gt=0))
+    grouped = _by(_charges(since, user).filter(tokens__gt=0), "model")
     return _values(grouped.filter(charged=0).order_by("-used", "model"))
 
 
@@ -77,14 +115,10 @@ def _charges(since: datetime, user: Any) -> QuerySet[Any]:
     return charges if mine is None else charges.filter(mine)
 
 
-def _gaps(charges: QuerySet[Any]) -> list[PriceGap]:
-    return _values(_by_model(charges).order_by("-charged", "model"))
-
-
-def _by_model(charges: QuerySet[Any]) -> QuerySet[Any, Any]:
+def _by(charges: QuerySet[Any], *columns: str) -> QuerySet[Any, Any]:
     grouped: QuerySet[Any, Any] = (
         charges.order_by()
-        .values("model")
+        .values(*columns)
         .annotate(
             first=Min("occurred_at"),
             last=Max("occurred_at"),
@@ -96,7 +130,18 @@ def _by_model(charges: QuerySet[Any]) -> QuerySet[Any, Any]:
     return grouped
 
 
-def _values(grouped: QuerySet[Any, Any]) -> list[PriceGap]:
+def _together(one: PriceGap, other: PriceGap) -> PriceGap:
+    return replace(
+        one,
+        first_seen=min(one.first_seen, other.first_seen),
+        last_seen=max(one.last_seen, other.last_seen),
+        requests=one.requests + other.requests,
+        tokens=one.tokens + other.tokens,
+        charged_nano_usd=one.charged_nano_usd + other.charged_nano_usd,
+    )
+
+
+def _values(grouped: Iterable[Mapping[str, Any]]) -> list[PriceGap]:
     return [
         PriceGap(row["model"], row["first"], row["last"], row["count"], int(row["used"]), int(row["charged"]))
         for row in grouped

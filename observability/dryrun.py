@@ -2,11 +2,12 @@
 
 The rule is looked at by itself, as if no other decided before it. A row tells the facts that it keeps; where the
 condition hangs on another, the request cannot be judged, and is counted as such: never as one that does not match.
+How the price list knows a model at a provider, the app above says that calls it (`use_names`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -29,6 +30,22 @@ CHOICES: Final = (1_000, 5_000, 20_000)
 _ALWAYS: Final = frozenset(variable.name for variable in VARIABLES if variable.logged)
 _UNKNOWN: Final = "No value with name"
 """How the library says that a condition needed a variable that was not given."""
+
+PricedAs = Callable[[Provider, str], tuple[str, str]]
+"""(model id, region) that the price list knows a model at a provider by."""
+
+
+def _as_named(provider: Provider, model: str) -> tuple[str, str]:
+    return model, provider.region
+
+
+_priced_as: PricedAs = _as_named
+
+
+def use_names(priced_as: PricedAs) -> None:
+    """Price targets by the ids that their providers get."""
+    global _priced_as
+    _priced_as = priced_as
 
 
 @dataclass(slots=True)
@@ -172,7 +189,9 @@ class _Costs:
     def __init__(self, action: Action) -> None:
         self._action = action
         self._book: PriceBook = price_book()
-        self._providers = {pk: (name, kind) for pk, name, kind in Provider.objects.values_list("pk", "name", "kind")}
+        self._providers = {provider.pk: provider for provider in Provider.objects.prefetch_related("credentials")}
+        self._named = {provider.name: provider for provider in self._providers.values()}
+        self._names: dict[tuple[int, str], tuple[str, str]] = {}
         self.lines: dict[tuple[str, str], Line] = {}
 
     def add(self, row: Request, run: DryRun) -> None:
@@ -202,24 +221,44 @@ class _Costs:
         if target.provider_id is None:
             return name
         provider = self._providers.get(target.provider_id)
-        return f"{name} at {provider[0] if provider else 'a provider that is gone'}"
+        return f"{name} at {provider.name if provider else 'a provider that is gone'}"
 
     def _price(self, line: Line, row: Request, target: RuleTarget, share: float) -> None:
+        served = row.model or row.model_requested
+        provider = self._provider(target, row)
+        asked = (row.attempts or [{}])[-1].get("asked_for") or row.model_requested
+        if target.model in ("", served, asked) and (provider is None or provider.name == row.provider):
+            # It stays where it was, at what it cost.
+            line.then += row.cost_nano_usd * share
+            line.cold += row.cost_nano_usd * share
+            return
         usage = usage_of(row)
         if not usage.total_tokens:
             return
-        model = target.model or row.model or row.model_requested
-        platform = self._platform(target, row)
-        kept = model == (row.model or row.model_requested) and line.becomes == line.model
-        for name, counted in (("then", usage), ("cold", usage if kept else _cold(usage))):
-            cost = self._book.cost(platform, model, counted, row.started_at, customer_id=row.customer_id)
+        platform, model, region = self._place(provider, row, target.model or served)
+        for name, counted in (("then", usage), ("cold", _cold(usage))):
+            cost = self._book.cost(platform, model, counted, row.started_at, region=region, customer_id=row.customer_id)
             setattr(line, name, getattr(line, name) + cost.nano_usd * share)
             line.unpriced |= cost.quality == "unpriced"
 
-    def _platform(self, target: RuleTarget, row: Request) -> str:
+    def _provider(self, target: RuleTarget, row: Request) -> Provider | None:
+        """The target's provider, else the row's own; None where it is gone."""
         if target.provider_id in self._providers:
-            return KINDS[self._providers[target.provider_id][1]].platform
-        return next((str(entry["platform"]) for entry in row.attempts if "platform" in entry), "anthropic")
+            return self._providers[target.provider_id]
+        return self._named.get(row.provider)
+
+    def _as_priced(self, provider: Provider, model: str) -> tuple[str, str]:
+        """Worked out once for each model: a provider's secrets are opened on the way."""
+        if (provider.pk, model) not in self._names:
+            self._names[provider.pk, model] = _priced_as(provider, model)
+        return self._names[provider.pk, model]
+
+    def _place(self, provider: Provider | None, row: Request, model: str) -> tuple[str, str, str]:
+        """(platform, model id, region) by which the price list knows the model there."""
+        if provider is not None:
+            return KINDS[provider.kind].platform, *self._as_priced(provider, model)
+        platforms = [str(entry["platform"]) for entry in row.attempts if entry.get("platform")]
+        return platforms[-1] if platforms else "anthropic", model, row.region
 
 
 def _cold(usage: Usage) -> Usage:

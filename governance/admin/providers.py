@@ -21,7 +21,7 @@ from governance.admin.provider_forms import CONDITIONS, OPTION_FIELDS, Credentia
 from governance.domain.provider_kinds import KINDS, METHODS
 from governance.models import Provider, ProviderCredential
 from governance.selectors_providers import provider_statuses
-from governance.services.providers import change
+from governance.services.providers import change, rules_naming
 from governance.templatetags import money
 
 TEST_URL = "provider_test"
@@ -79,6 +79,11 @@ class ProviderAdmin(VisibleAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [*super().get_readonly_fields(request, obj), "models_shown", "options_shown"]
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """With the routing rules that name one of them: then nothing is deleted."""
+        rows, counts, needed, protected = super().get_deleted_objects(objs, request)
+        return rows, counts, needed, [*protected, *filter(None, map(rules_naming, objs))]
 
     # --- the list ---------------------------------------------------------------------------------------------
     def load_page(self, request: HttpRequest, rows: list[Any]) -> list[Any]:

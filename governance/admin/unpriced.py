@@ -31,7 +31,7 @@ def unpriced(request: HttpRequest) -> TemplateResponse:
     context = {
         **admin.site.each_context(request),
         "title": "Models without a price",
-        "unpriced": [(gap, _has_price(book, gap.model), _links(gap)) for gap in gaps],
+        "unpriced": [(gap, _has_price(book, gap), _links(gap)) for gap in gaps],
         "charged": sum(gap.charged_nano_usd for gap in gaps),
         "free": zero_cost_models(now - timedelta(days=days), user=request.user),
         "days": days,
@@ -43,28 +43,34 @@ def unpriced(request: HttpRequest) -> TemplateResponse:
     return TemplateResponse(request, "admin/governance/unpriced.html", context)
 
 
-def _has_price(book: PriceBook, model: str) -> bool:
-    now = timezone.now()
-    return any(book.find(platform, model, now) for platform in Price.Platform.values)
+def _platform(gap: PriceGap) -> str:
+    """Where it was served; where the log does not tell any more, what the id looks like."""
+    if gap.platform in Price.Platform.values:
+        return gap.platform
+    return Price.Platform.BEDROCK if gap.model.startswith("arn:") else Price.Platform.ANTHROPIC
+
+
+def _has_price(book: PriceBook, gap: PriceGap) -> bool:
+    return book.find(_platform(gap), gap.priced_as or gap.model, timezone.now()) is not None
 
 
 def _links(gap: PriceGap) -> dict[str, str]:
     """Queries that fill the forms: the id, and what an ARN says about its model and region."""
-    arn = gap.model.startswith("arn:")
-    platform = Price.Platform.BEDROCK if arn else Price.Platform.ANTHROPIC
-    tail = gap.model.rpartition("/")[2]
+    platform, name = _platform(gap), gap.priced_as or gap.model
+    arn = name.startswith("arn:")
+    tail = name.rpartition("/")[2]
     known = arn and Price.objects.filter(platform=platform, model_id=tail).exists()
     alias = {
         "platform": platform,
-        "alias": gap.model,
+        "alias": name,
         "model_id": tail if known else "",
-        "region": "us-gov" if gap.model.startswith("arn:aws-us-gov:") and not known else "",
+        "region": "us-gov" if name.startswith("arn:aws-us-gov:") and not known else "",
     }
     first, last = gap.first_seen, gap.last_seen + timedelta(minutes=1)
     period = {"starts_at": f"{first:%Y-%m-%dT%H:%M}", "ends_at": f"{last:%Y-%m-%dT%H:%M}", "model_patterns": gap.model}
     return {
         "alias": urlencode({name: value for name, value in alias.items() if value}),
-        "price": urlencode({"platform": platform, "model_id": gap.model}),
+        "price": urlencode({"platform": platform, "model_id": name}),
         "repricing": urlencode({**period, "reason": f"{gap.model} had no price"[:300]}),
         "log": urlencode({"model": gap.model}),
     }

@@ -46,8 +46,8 @@ def _put_route(writer: Writer, said: schema.Route, index: int, path: str) -> Non
             "position": position,
             "description": said.description,
             "condition": said.condition,
-            "targets": _stored(said.targets, f"{path}.targets"),
-            "fallbacks": _stored(said.fallbacks, f"{path}.fallbacks"),
+            "targets": _stored(said.targets, rule.targets, f"{path}.targets"),
+            "fallbacks": _stored(said.fallbacks, rule.fallbacks, f"{path}.fallbacks"),
             "deny": said.deny,
             "set_headers": said.set_headers,
             "max_tokens": said.max_tokens or None,
@@ -96,7 +96,9 @@ def _target(said: schema.Route, path: str) -> Target | None:
     return key
 
 
-def _stored(targets: Iterable[schema.RouteTarget] | None, path: str) -> list[dict[str, Any]] | None:
+def _stored(
+    targets: Iterable[schema.RouteTarget] | None, before: list[dict[str, Any]], path: str
+) -> list[dict[str, Any]] | None:
     if targets is None:
         return None
     given = [
@@ -104,7 +106,7 @@ def _stored(targets: Iterable[schema.RouteTarget] | None, path: str) -> list[dic
         for target in targets
     ]
     try:
-        return stored(given)
+        return stored(given, before)
     except ValidationError as error:
         raise problem(path, error.messages[0]) from None
 

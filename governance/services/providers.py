@@ -8,9 +8,28 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from governance.domain.provider_kinds import secret_problem, usual_method
-from governance.models import Provider, ProviderAccess, ProviderCredential, VirtualKey
+from governance.models import Provider, ProviderAccess, ProviderCredential, RoutingRule, VirtualKey
 from governance.services.audit import Actor
 from governance.services.records import save_with_audit
+
+_NAMED_RULES = 3
+
+
+def rules_naming(provider: Provider) -> str:
+    """Why a provider cannot be deleted: the routing rules that name it, in a sentence; empty where none does."""
+    names = [
+        rule.name
+        for rule in RoutingRule.objects.all()
+        if any(target.get("provider_id") == provider.pk for target in (*rule.targets, *rule.fallbacks))
+    ]
+    if not names:
+        return ""
+    shown = ", ".join(f"“{name}”" for name in names[:_NAMED_RULES])
+    more = f" and {len(names) - _NAMED_RULES:,} more" if len(names) > _NAMED_RULES else ""
+    return (
+        f"{provider.name} is a target of the routing rule{'' if len(names) == 1 else 's'} {shown}{more}. "
+        "Take it out there first, or switch it off."
+    )
 
 
 def create_provider(*, name: str, kind: str, actor: Actor, actor_name: str = "", **values: Any) -> Provider:

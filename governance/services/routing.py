@@ -70,18 +70,25 @@ def scope_of(target: Target | None) -> dict[str, Any]:
     return {"scope": scope, scope: target}
 
 
-def stored(targets: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Targets with their providers by name, as the columns hold them. Raises ValidationError naming an unknown one."""
+def stored(targets: Iterable[Mapping[str, Any]], before: Iterable[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Targets with their providers by name, as the columns hold them. Raises ValidationError naming an unknown one.
+
+    A provider that is gone stays as the rule names it already, in `before`: its export can be applied again.
+    """
+    gone = {str(target.get("provider", "")).lower(): target for target in before if target.get("provider_id")}
     providers = {provider.name.lower(): provider for provider in Provider.objects.all()}
     rows = []
     for given in targets:
         row: dict[str, Any] = {}
         if name := given.get("provider"):
             provider = providers.get(str(name).lower())
-            if provider is None:
+            if provider is None and (old := gone.get(str(name).lower())):
+                row = {"provider_id": old["provider_id"], "provider": old["provider"]}
+            elif provider is None:
                 known = ", ".join(each.name for each in providers.values()) or "none"
                 raise ValidationError(f"There is no provider {name!r}. Known: {known}.")
-            row = {"provider_id": provider.pk, "provider": provider.name}
+            else:
+                row = {"provider_id": provider.pk, "provider": provider.name}
         if model := given.get("model"):
             row["model"] = model
         if (weight := given.get("weight", 1)) != 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from governance.configuration import ConfigurationError, apply, export, parse
-from governance.models import RoutingRule, RoutingSettings, Team, VirtualKey
+from governance.models import Provider, RoutingRule, RoutingSettings, Team, VirtualKey
 
 pytestmark = pytest.mark.django_db
 
@@ -103,3 +103,12 @@ def test_a_mistake_is_named_by_its_place(text: str, told: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         apply(parse(text))
     assert caught.value.problems == (told,)
+
+
+def test_a_rule_whose_provider_is_gone_goes_there_and_back() -> None:
+    apply(parse(EXAMPLE), environ=ENVIRON)
+    Provider.objects.filter(name="sim").delete()
+    outcome = apply(parse(export()), environ=ENVIRON)
+    assert (outcome.created, outcome.changed) == (0, 0), outcome.lines
+    with pytest.raises(ConfigurationError, match="There is no provider 'sim'"):
+        apply(parse("routes: [{name: new, condition: 'true', targets: [{provider: sim}]}]"))

@@ -88,6 +88,29 @@ def test_another_provider_has_its_own_prices_and_none_is_marked(acme: Customer, 
     assert line.becomes == f"{OPUS} at a provider that is gone"
 
 
+def test_a_target_is_priced_by_the_id_that_its_provider_gets(acme: Customer, root: User) -> None:
+    row(acme)
+    columns = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
+    for model, rate in ((f"anthropic.{HAIKU}", "9"), (f"eu.anthropic.{HAIKU}", "1")):
+        Price.objects.create(
+            platform="bedrock", model_id=model, effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+            **dict.fromkeys(columns, Decimal(rate)),
+        )  # fmt: skip
+    aws = Provider.objects.create(
+        name="aws", kind="bedrock", region="eu-central-1", options={"inference_prefix": "eu"},
+    )  # fmt: skip
+    (line,) = tried(root, targets=[{"provider_id": aws.pk, "provider": "aws", "model": HAIKU}]).lines
+    assert (line.unpriced, line.then) == (False, 3_100_000_000)
+
+
+def test_a_rule_that_changes_nothing_costs_what_it_did(acme: Customer, root: User) -> None:
+    aws = Provider.objects.create(name="aws", kind="bedrock", region="eu-central-1")
+    row(acme, provider="aws", region="eu-central-1", cost_nano_usd=42, attempts=[{"platform": "bedrock"}])
+    for target in ({"model": OPUS}, {"provider_id": aws.pk, "provider": "aws"}):
+        run = tried(root, targets=[target])
+        assert (run.now, run.then, run.cold) == (42, 42, 42)
+
+
 def test_a_refusal_and_a_cap(acme: Customer, root: User) -> None:
     row(acme)
     row(acme, 1, output_tokens=10)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from ulid import ULID
 
 from governance.models import AuditEntry, LedgerEntry, ModelAlias, Price, PriceOverride, Repricing
+from observability.models import Request
 from observability.repricing.services import request_repricing, run_waiting
 from tests.governance.admin.conftest import Tenant, sign_in
 
@@ -91,13 +92,14 @@ def test_another_customers_terms_are_not_shown(charlie: Client, acme: Tenant) ->
     assert made.effective_to is None
 
 
-def charge(tenant: Tenant, model: str, amount: int) -> None:
+def charge(tenant: Tenant, model: str, amount: int) -> str:
     identity = str(ULID())
     LedgerEntry.objects.create(
         id=identity, request_id=identity, occurred_at=timezone.now() - timedelta(days=1),
         customer_id=tenant.customer.pk,
         team_id=tenant.team.pk, virtual_key_id=tenant.key.pk, model=model, amount_nano_usd=amount, tokens=10,
     )  # fmt: skip
+    return identity
 
 
 def test_models_without_a_price_and_what_to_do(root: Client, charlie: Client, acme: Tenant) -> None:
@@ -124,6 +126,27 @@ def test_models_without_a_price_and_what_to_do(root: Client, charlie: Client, ac
     assert ARN not in charlie.get(reverse("unpriced_models")).content.decode()
     lead = sign_in("lead", role="Team lead", customer=acme.customer, team=acme.team)
     assert lead.get(reverse("unpriced_models")).status_code == 403
+
+
+def test_a_model_needs_a_price_on_the_platform_that_served_it(root: Client, acme: Tenant) -> None:
+    now = timezone.now()
+    for number, attempt in enumerate(
+        ({"platform": "openai"}, {"platform": "bedrock", "priced_as": "eu.anthropic.claude-x"}, {"platform": "openai"})
+    ):
+        identity = charge(acme, "claude-x", 1_000_000_000)
+        Request.objects.create(
+            id=identity, started_at=now, finished_at=now, status="success", provider=f"p{number}", attempts=[attempt]
+        )
+    rates = {"input": 4, "output": 20, "cache_read": 1, "cache_write_5m": 5, "cache_write_1h": 8}
+    effective_from = datetime(2026, 1, 1, tzinfo=UTC)
+    Price.objects.create(platform="gemini", model_id="claude-x", effective_from=effective_from, **rates)
+    page = root.get(reverse("unpriced_models")).content.decode()
+    assert "has a price now" not in page
+    assert page.count("?platform=openai&amp;alias=claude-x") == 1
+    assert "?platform=bedrock&amp;alias=eu.anthropic.claude-x" in page
+    assert "?platform=bedrock&amp;model_id=eu.anthropic.claude-x" in page
+    Price.objects.create(platform="openai", model_id="claude-x", effective_from=effective_from, **rates)
+    assert root.get(reverse("unpriced_models")).content.decode().count("has a price now") == 1
 
 
 def test_a_proposal_is_approved_from_a_date_on(root: Client, installation: dict[str, Any]) -> None:

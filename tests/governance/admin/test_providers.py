@@ -14,6 +14,7 @@ from ulid import ULID
 from governance import ledger
 from governance.models import AuditEntry, Price, PriceProposal, Provider, ProviderCredential
 from governance.services.prices import approve_proposal
+from governance.services.routing import create_rule
 from tests.governance.admin.conftest import Tenant, sign_in
 
 SECRET = "sk-ant-api03-not-to-be-seen"
@@ -167,3 +168,17 @@ def test_who_decides_second_is_told(
     )
     assert "Approved" not in [str(message) for message in response.context["messages"]]
     assert Price.objects.filter(model_id="claude-test").count() == 1
+
+
+def test_a_provider_that_rules_name_is_not_deleted(root: Client, installation: dict[str, Any]) -> None:
+    provider = installation["provider"]
+    target = {"provider_id": provider.pk, "provider": provider.name}
+    for number in range(5):
+        create_rule(name=f"rule {number}", **{"fallbacks" if number else "targets": [target]}, actor=None)
+    address = reverse("admin:governance_provider_delete", args=[provider.pk])
+    told = f"{provider.name} is a target of the routing rules “rule 0”, “rule 1”, “rule 2” and 2 more."
+    assert told in root.get(address).content.decode()
+    assert told in root.post(address, {"post": "yes"}).content.decode()
+    selected = {"action": "delete_selected", "_selected_action": [provider.pk], "post": "yes"}
+    assert told in root.post(reverse("admin:governance_provider_changelist"), selected).content.decode()
+    assert Provider.objects.filter(pk=provider.pk).exists()
