@@ -7,6 +7,7 @@ The shapes follow what the real client does with each of them: it stops at once 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -143,7 +144,7 @@ def address_not_allowed(address: str | None) -> Refused:
     )
 
 
-def model_not_allowed(model: str, allowed: list[str], grant: Grant) -> Refused:
+def model_not_allowed(model: str, allowed: Sequence[str], grant: Grant) -> Refused:
     names = ", ".join(allowed[:30]) or "none"
     return Refused(
         Answer(
