@@ -25,6 +25,7 @@ from gateway.providers import PROVIDERS, Provider
 from gateway.providers.base import Call, CannotCall, Operation, Translation, Untranslatable, UpstreamRequest, Verdict
 from gateway.upstream import NotNoted, TimedOut, Unanswered, UpstreamError, UpstreamResponse
 from gateway.wire.forms import Form, continues_thread
+from gateway.wire.text import without_secrets
 from gateway.wire.usage import Meter, Metered, metered_whole
 from gateway.worst import prompt_estimate
 from observability.spool import Admitted
@@ -35,6 +36,8 @@ MAX_ERROR_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_HELD_BYTES: Final = 256 * 1024
 """Of a stream's beginning without content; pings and heads are some hundred bytes."""
+MAX_SAID: Final = 200
+"""Characters of a provider's own words that are kept of a failure."""
 _REQUEST_IDS: Final = (b"request-id", b"x-request-id", b"x-amzn-requestid", b"apim-request-id")
 """Where a provider names the request: Anthropic, OpenAI, Amazon, Azure."""
 
@@ -229,13 +232,32 @@ async def _failure(
     except UpstreamError:
         body = b""
     verdict = provider.classify(response.status, body)
-    ended(exchange, tried, f"{verdict.value} ({response.status})", Result(verdict.value), response)
+    # The client's own mistake is told in full to the client; it may quote the prompt.
+    said = "" if verdict is Verdict.RELAY else _said(tried, provider.error(response.status, body))
+    ended(exchange, tried, f"{verdict.value} ({response.status})", Result(verdict.value), response, said=said)
     # Never a 401 or 403 to a client: it would send the developer to sign in.
     tells = verdict is Verdict.MODEL and alone and response.status not in {401, 403}
     if verdict is Verdict.RELAY or tells:
         envelope = body if passes and provider.form is Form.ANTHROPIC else provider.error(response.status, body)
         return Failure(tried, response, body, envelope, passes)
     raise _no(exchange, tried, verdict, response.status, response.header(b"retry-after") or b"")
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error
+
+
+def _said(tried: Attempt, envelope: bytes) -> str:
+    """What the provider says in an error of Anthropic's form; empty where it is none."""
+    try:
+        message = msgspec.json.decode(envelope, type=_Envelope).error.message
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    return without_secrets(message, tried.target.credential.secret, MAX_SAID)
 
 
 def _no(exchange: Exchange, tried: Attempt, verdict: Verdict, status: int, retry_after: bytes = b"") -> TryNext:
@@ -358,13 +380,16 @@ def ended(
     error: str = "",
     result: Result = Result.OK,
     response: UpstreamResponse | None = None,
+    *,
+    said: str = "",
 ) -> None:
     """Note the end of an attempt and what was wrong with it, and tell what it says about its target.
 
-    `response` is given where its headers may say for how long to leave the target alone.
+    `response` is given where its headers may say for how long to leave the target alone; `said` is
+    the provider's own words.
     """
     now = tried.ended = time.monotonic()
-    tried.error = error or tried.error
+    tried.error = f"{error}: {said}" if said else error or tried.error
     if error and not any(each.metered or (each.noted and not each.ended) for each in exchange.attempts):
         # Nothing of this request is charged so far: if the process died now, the note on it must not charge it either.
         exchange.gateway.recorder.withdraw(exchange.record.id)
@@ -382,7 +407,7 @@ def ended(
         )
     else:
         headers = response.headers if response is not None else ()
-        outcome = Ending(result, tried.status, headers, detail=error)
+        outcome = Ending(result, tried.status, headers, detail=error, said=said)
     tried.turn.ended(now, outcome)
     tried.turn = None
 

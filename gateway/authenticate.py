@@ -16,7 +16,7 @@ def authenticate(exchange: Exchange) -> Grant:
     """
     presented = secret_from(exchange.headers)
     if presented is None:
-        raise errors.key_missing()
+        raise errors.key_missing(exchange.format.form)
     known = exchange.gateway.proven.get(presented) or _prove(exchange, presented)
     grant = known.grant
     exchange.grant = grant
@@ -41,7 +41,7 @@ def _prove(exchange: Exchange, presented: str) -> SecretGrant:
     secret = keys.parse_secret(presented)
     known = exchange.snapshot.secrets.get(secret.public_id) if secret else None
     if secret is None or known is None or not keys.same_digest(secret.digest(exchange.gateway.pepper), known.digest):
-        raise errors.key_unknown()
+        raise errors.key_unknown(exchange.format.form)
     if exchange.snapshot is exchange.gateway.snapshot:
         exchange.gateway.prove(presented, known)
     return known

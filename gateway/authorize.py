@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
 
 from gateway import errors
 from gateway.exchange import Candidate, Exchange
 from gateway.providers import PROVIDERS
+from gateway.wire.forms import CLAUDE, OPENAI
 from governance.domain import bedrock_ids, vertex_ids
 from governance.domain.access import Access, Grant, address_allowed, matches
-from governance.snapshot import Snapshot
+from governance.snapshot import ProviderConfig, Snapshot
+
+_NAME: Final = re.compile(r"claude-[a-z0-9.-]+")
+"""A model as Anthropic spells it."""
 
 
 def authorize(exchange: Exchange, grant: Grant, model: str) -> None:
@@ -78,17 +85,47 @@ def accesses_of(grant: Grant, snapshot: Snapshot) -> tuple[Access, ...]:
     return tuple(Access(None, provider_id) for provider_id in snapshot.providers)
 
 
-def allowed_models(grant: Grant, exchange: Exchange) -> list[str]:
-    """Models of the price catalog that this key may use, as Anthropic spells them, in alphabetical order."""
-    snapshot = exchange.snapshot
-    found: dict[str, None] = {}
+def allowed_models(grant: Grant, exchange: Exchange) -> tuple[str, ...]:
+    """Models that this key may use, as Anthropic spells them, in alphabetical order; no other key of the price list.
+
+    A client of OpenAI's formats sees, too, the names that its providers have for models.
+    """
+    own = exchange.format.form in OPENAI
+    return exchange.snapshot.remembered(
+        ("models", grant.key_id, own),
+        lambda: _allowed_models(grant, exchange.snapshot, exchange.record.started_at, own),
+    )
+
+
+def _allowed_models(grant: Grant, snapshot: Snapshot, at: datetime, own: bool) -> tuple[str, ...]:
+    found: set[str] = set()
     for access in accesses_of(grant, snapshot):
-        platform = PROVIDERS[snapshot.providers[access.provider_id].kind].platform
-        for listed in snapshot.prices.models(platform, exchange.record.started_at):
-            model = vertex_ids.anthropic_id(bedrock_ids.anthropic_id(listed))
-            if matches(grant.models, model) and matches(access.models, model):
-                found[model] = None
-    return sorted(found)
+        names = _names(snapshot.providers[access.provider_id], snapshot, at, own)
+        found.update(name for name in names if matches(grant.models, name) and matches(access.models, name))
+    return tuple(sorted(found))
+
+
+def _names(config: ProviderConfig, snapshot: Snapshot, at: datetime, own: bool) -> Iterator[str]:
+    """What a provider serves, as far as the price list and the configuration tell."""
+    provider = PROVIDERS[config.kind]
+    if provider.form in CLAUDE:
+        yield from _claude(snapshot, provider.platform, at)
+        return
+    # Its own names are no client's of Anthropic's: it serves them what its map names for their models.
+    patterns = tuple(pattern for pattern, _ in config.model_map)
+    if patterns:
+        yield from (name for name in _claude(snapshot, "anthropic", at) if matches(patterns, name))
+    if own:
+        listed = snapshot.prices.models(provider.platform, at)
+        yield from (name for _, name in config.model_map) if patterns else (name for name in listed if "/" not in name)
+
+
+def _claude(snapshot: Snapshot, platform: str, at: datetime) -> Iterator[str]:
+    """The models of a platform that Anthropic has a name for: the price list has keys by region and route, too."""
+    for listed in snapshot.prices.models(platform, at):
+        name = vertex_ids.anthropic_id(bedrock_ids.anthropic_id(listed))
+        if _NAME.fullmatch(name):
+            yield name
 
 
 def _priced(exchange: Exchange, access: Access, model: str) -> bool:

@@ -7,11 +7,13 @@ The shapes follow what the real client does with each of them: it stops at once 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from gateway.overload import Refusal
+from gateway.wire.forms import OPENAI, Form
 from governance.domain.access import Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Ladder, Unit
 from governance.domain.money import show_usd
@@ -52,12 +54,12 @@ class Refused(Exception):
         self.answer = answer
 
 
-def key_missing() -> Refused:
+def key_missing(form: Form) -> Refused:
     return Refused(
         Answer(
             401,
             "authentication_error",
-            "No virtual key was sent. Set ANTHROPIC_AUTH_TOKEN to the key you were given (it starts with sk-cmp-).",
+            f"No virtual key was sent. Set {_variable(form)} to the key you were given (it starts with sk-cmp-).",
             NO_RETRY,
         )
     )
@@ -69,18 +71,18 @@ def key_in_signature() -> Refused:
             401,
             "authentication_error",
             "The request is signed with AWS credentials, which cannot carry a virtual key. Set "
-            "AWS_BEARER_TOKEN_BEDROCK to the key you were given (it starts with sk-cmp-).",
+            f"{_variable(Form.BEDROCK)} to the key you were given (it starts with sk-cmp-).",
             NO_RETRY,
         )
     )
 
 
-def key_unknown() -> Refused:
+def key_unknown(form: Form) -> Refused:
     return Refused(
         Answer(
             401,
             "authentication_error",
-            "This is not a virtual key of this gateway. Check ANTHROPIC_AUTH_TOKEN, or ask for a new key.",
+            f"This is not a virtual key of this gateway. Check {_variable(form)}, or ask for a new key.",
             NO_RETRY,
         )
     )
@@ -143,7 +145,7 @@ def address_not_allowed(address: str | None) -> Refused:
     )
 
 
-def model_not_allowed(model: str, allowed: list[str], grant: Grant) -> Refused:
+def model_not_allowed(model: str, allowed: Sequence[str], grant: Grant) -> Refused:
     names = ", ".join(allowed[:30]) or "none"
     return Refused(
         Answer(
@@ -397,6 +399,13 @@ def internal() -> Answer:
         NO_RETRY,
         refusal=False,
     )
+
+
+def _variable(form: Form) -> str:
+    """Where a client of this format has its key. Vertex mode sends Anthropic's: Google's own carries none."""
+    if form in OPENAI:
+        return "OPENAI_API_KEY"
+    return "AWS_BEARER_TOKEN_BEDROCK" if form is Form.BEDROCK else "ANTHROPIC_AUTH_TOKEN"
 
 
 def _ask(grant: Grant, what: str) -> str:

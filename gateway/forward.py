@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -18,7 +19,7 @@ from gateway import errors
 from gateway.admit import hold_again
 from gateway.attempt import Outcome, TryNext, attempt, cut_off
 from gateway.availability import Outcome as Ending
-from gateway.availability import Reason, Result
+from gateway.availability import Reason, Result, Unusable
 from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange, Target
 from gateway.hedge import hedges, race
@@ -28,6 +29,8 @@ from gateway.relay import relay
 
 RETRY_DELAYS = (0.3, 1.0)
 """Seconds before a single target is tried again after it was overloaded, failed or could not be reached."""
+MOST_PASSED_OVER = 5
+"""Targets that a row names as passed over: whoever has more sees what is wrong on the provider's page."""
 
 
 async def forward(exchange: Exchange) -> None:
@@ -116,7 +119,9 @@ def _tries(exchange: Exchange) -> Iterator[Try]:
             for delay in (0.0, *RETRY_DELAYS):
                 yield target, delay, True
         return
+    passed: list[tuple[Target, Unusable]] = []
     aside: list[tuple[float, Target]] = []
+    asked = False
     for number, target in enumerate(targets, 1):
         if any(tried.target is target for tried in exchange.attempts):
             continue  # as a hedge
@@ -124,11 +129,21 @@ def _tries(exchange: Exchange) -> Iterator[Try]:
         if why is None and _in_trouble(exchange, target):
             # Another credential of a provider that just failed as a whole would meet the same.
             aside.append((0.0, target))
-        elif why is None:
+            continue
+        if why is None:
+            if passed:
+                _tell_passed(exchange, passed)
+            asked = True
             yield target, 0.0, number == len(targets) and not aside
-        elif why.last_resort:
+            continue
+        passed.append((target, why))
+        if why.last_resort:
             aside.append((why.until, target))
     aside.sort(key=itemgetter(0))
+    if asked or aside:
+        # Where none was usable, the first of them to be asked gave way to no other.
+        first = None if asked else aside[0][1]
+        _tell_passed(exchange, [each for each in passed if each[0] is not first])
     for number, (_, target) in enumerate(aside, 1):
         yield target, 0.0, number == len(aside)
 
@@ -150,6 +165,21 @@ def _other(exchange: Exchange, target: Target) -> Target | None:
         if new and usable(other.provider, other.credential, now) is None:
             return other
     return None
+
+
+def _tell_passed(exchange: Exchange, passed: Sequence[tuple[Target, Unusable]]) -> None:
+    """Keep on the row which targets gave way to another one, and why."""
+    if not passed:
+        return
+    ago = time.time() - time.monotonic()
+    exchange.record.routing["passed_over"] = [
+        {
+            "provider": target.provider.name,
+            "credential": target.credential.name,
+            "why": f"{why.why[:160]}; left alone until {datetime.fromtimestamp(why.until + ago, UTC):%H:%M:%S} UTC",
+        }
+        for target, why in passed[:MOST_PASSED_OVER]
+    ]
 
 
 def _none_usable(exchange: Exchange) -> Refused:

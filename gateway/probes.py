@@ -14,7 +14,7 @@ from observability import health
 
 _checker = ThreadPoolExecutor(1, "probes")
 """Of its own: pages that wait in the pool for everybody must not hold a probe up."""
-_running: asyncio.Future[tuple[bool, dict[str, dict[str, object]]]] | None = None
+_running: asyncio.Future[tuple[health.Status, dict[str, dict[str, object]]]] | None = None
 
 
 async def healthz(scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,9 +27,9 @@ async def readyz(scope: Scope, receive: Receive, send: Send) -> None:
     global _running
     if _running is None or _running.done():
         _running = asyncio.get_running_loop().run_in_executor(_checker, health.report)
-    ready, checks = await asyncio.shield(_running)
-    body = json.dumps({"status": "ready" if ready else "unready", "checks": checks}).encode()
-    await _answer(scope, send, 200 if ready else 503, b"application/json", body)
+    status, checks = await asyncio.shield(_running)
+    body = json.dumps({"status": status, "checks": checks}).encode()
+    await _answer(scope, send, status.http, b"application/json", body)
 
 
 PROBES = {"/healthz": healthz, "/readyz": readyz}

@@ -183,10 +183,11 @@ class Gateway:
     def stream_ended(self) -> None:
         metrics.stream_ended()
 
-    def _credential_rejected(self, provider: str, credential: str, status: int | None, news: bool) -> None:
+    def _credential_rejected(self, provider: str, credential: str, status: int | None, news: bool, said: str) -> None:
         metrics.credential_rejected(provider)
         if news:
-            log.error("Provider %s rejected the credential %s with status %s.", provider, credential, status)
+            words = f": {said}" if said else "."
+            log.error("Provider %s rejected the credential %s with status %s%s", provider, credential, status, words)
             self.provider_health.look()
 
     async def _follow(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import threading
 import time
@@ -90,7 +91,10 @@ class _Files(MultiProcessCollector):
 
     def collect(self) -> Iterator[Metric]:
         files = [file for file in glob.glob(os.path.join(self._path, "*.db")) if os.path.getsize(file)]
-        yield from self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        for metric in self.merge(files, accumulate=True):  # type: ignore[no-untyped-call]
+            # What is no number stands for a series that is gone: the files forget none.
+            metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+            yield metric
 
 
 def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,23 @@ logger = logging.getLogger(__name__)
 TIME_LIMIT_S = 3
 
 
+class Status(StrEnum):
+    """What all checks together say of this process."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    """Requests may be sent here, and something is not as it should be."""
+    UNREADY = "unready"
+
+    @property
+    def http(self) -> int:
+        return 503 if self is Status.UNREADY else 200
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """`detail` is one sentence for a person and names no secret. A check that fails makes the process unready
-    only where it is `required`: without its broker or with a provider down it still serves requests.
+    only where it is `required`: without its broker or with a provider down it still serves requests, degraded.
     """
 
     ok: bool
@@ -45,18 +59,19 @@ def unregister(name: str) -> None:
     _checks.pop(name, None)
 
 
-def report() -> tuple[bool, dict[str, dict[str, Any]]]:
-    """(ready, {name: {ok, detail}}). Blocks up to the time limit: call it off the event loop."""
+def report() -> tuple[Status, dict[str, dict[str, Any]]]:
+    """(status, {name: {ok, detail}}). Blocks up to the time limit: call it off the event loop."""
     pool = ThreadPoolExecutor(max_workers=max(1, len(_checks)), thread_name_prefix="readyz")
     futures: dict[str, Future[Check]] = {name: pool.submit(_run, check) for name, check in _checks.items()}
     wait(futures.values(), timeout=TIME_LIMIT_S)
     pool.shutdown(wait=False)
-    ready, states = True, {}
+    status, states = Status.READY, {}
     for name, future in futures.items():
         result = future.result() if future.done() else Check(False, f"No answer within {TIME_LIMIT_S} s.")
-        ready = ready and (result.ok or not result.required)
+        if not result.ok:
+            status = Status.UNREADY if result.required or status is Status.UNREADY else Status.DEGRADED
         states[name] = {"ok": result.ok, "detail": result.detail}
-    return ready, states
+    return status, states
 
 
 def _run(check: Callable[[], Check]) -> Check:

@@ -193,7 +193,7 @@ def set_provider_pools(pools: Mapping[str, tuple[bool, int]]) -> None:
 def _replace(gauge: Gauge, values: Mapping[str, float]) -> None:
     for (name,) in [sample for sample in gauge._metrics if sample[0] not in values]:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            # The files that processes share forget no series; one that is no number raises no alarm.
+            # The files that processes share forget no series; `exposition` leaves out what is no number.
             gauge.labels(name).set(float("nan"))
         else:
             gauge.remove(name)

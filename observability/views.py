@@ -27,9 +27,8 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200 when requests may be sent here, else 503; `checks` says why."""
-    ready, checks = await asyncio.to_thread(health.report)
-    body = {"status": "ready" if ready else "unready", "checks": checks}
-    return JsonResponse(body, status=200 if ready else 503)
+    status, checks = await asyncio.to_thread(health.report)
+    return JsonResponse({"status": status, "checks": checks}, status=status.http)
 
 
 @never_cache

@@ -63,6 +63,8 @@ class Outcome(msgspec.Struct, frozen=True):
     """Seconds to the end of the answer, as `ttft` to its first content."""
     ttft: float | None = None
     detail: str = ""
+    said: str = ""
+    """The provider's own words, without secrets."""
 
     def in_words(self) -> str:
         """What went wrong for anybody to read, `/readyz` included: `overloaded (529)`."""
@@ -74,7 +76,8 @@ class Outcome(msgspec.Struct, frozen=True):
     def in_detail(self) -> str:
         """The same for those who run the gateway: it may name addresses."""
         known = not self.detail or self.detail.startswith(self.result.value)
-        return self.in_words() if known else self.detail
+        told = self.in_words() if known else self.detail
+        return f"{told}: {self.said}" if self.said else told
 
 
 class Reason(StrEnum):

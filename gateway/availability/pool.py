@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MOST_SAMPLES = 500
 """Latencies kept of each provider."""
-MOST_DETAIL = 200
+MOST_DETAIL = 250
 """Characters of an error that are kept for people."""
 
 
@@ -145,10 +145,10 @@ class Availability:
         self,
         *,
         wall: Callable[[], float] = time.time,
-        on_rejected: Callable[[str, str, int | None, bool], None] = lambda provider, credential, status, news: None,
+        on_rejected: Callable[[str, str, int | None, bool, str], None] = lambda *what: None,
     ) -> None:
         """`wall` gives seconds since 1970, for dates in headers. `on_rejected` hears of each refusal of a credential:
-        provider, credential, status, and whether it was accepted before."""
+        provider, credential, status, whether it was accepted before, and the provider's own words."""
         self.wall = wall
         self._on_rejected = on_rejected
         self._states: dict[int, _Provider] = {}
@@ -215,7 +215,7 @@ class Availability:
         status = f" with {outcome.status}" if outcome.status else ""
         moment = datetime.fromtimestamp(self.wall(), UTC)
         news = credential.rejected(now, f"rejected{status} at {moment:%H:%M:%S} UTC")
-        self._on_rejected(provider.name, config.name, outcome.status, news)
+        self._on_rejected(provider.name, config.name, outcome.status, news, outcome.said)
 
     def health(self, now: float) -> list[ProviderHealth]:
         """Every configured provider, in the configuration's order."""

@@ -95,12 +95,10 @@ def _profiles(exchange: Exchange, wanted: str) -> None:
 
 
 def _ids(exchange: Exchange, grant: Grant) -> list[str]:
-    found = {anthropic_id(model) for model in allowed_models(grant, exchange) if "/" not in model}
     at = _first_of_bedrock(exchange, grant)
     names = (
         PROVIDERS[at.kind].model_id(at, model) if at else bedrock_id(model, _EVERYWHERE)
-        for model in sorted(found)
-        if model.startswith("claude-")
+        for model in allowed_models(grant, exchange)
     )
     return list(dict.fromkeys(names))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from gateway.upstream.errors import TimedOut, Unanswered, UpstreamError
+from gateway.upstream.errors import TimedOut, Unanswered, UpstreamError, in_words
 from gateway.upstream.response import UpstreamResponse
 
 if TYPE_CHECKING:
@@ -312,9 +312,9 @@ class Connection(asyncio.Protocol):
             if self._until_eof and exc is None:
                 self._finish(self._response)
             else:
-                self._break(UpstreamError("its answer broke off", f"({exc})" if exc else ""))
+                self._break(UpstreamError("its answer broke off", f"({in_words(exc)})" if exc else ""))
         elif self._waiter is not None:
-            detail = f"({exc})" if exc else ""
+            detail = f"({in_words(exc)})" if exc else ""
             self._break(Unanswered("it closed the connection without an answer", detail))
         else:
             self._transport.abort()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from gateway.upstream.connection import Connection
-from gateway.upstream.errors import PrivateAddress, Unanswered, UpstreamError
+from gateway.upstream.errors import PrivateAddress, Unanswered, UpstreamError, in_words
 from gateway.upstream.head import Origin
 from gateway.upstream.pool import Pool
 from gateway.upstream.proxies import Proxies, Proxy
@@ -60,7 +60,7 @@ class Dialer:
         except ssl.SSLCertVerificationError as error:
             raise UpstreamError("its TLS certificate was not accepted", f"({error.verify_message})") from None
         except OSError as error:  # gaierror, SSLError and every refusal are one
-            raise Unanswered("it could not be reached", f"({error.strerror or error})") from None
+            raise Unanswered("it could not be reached", f"({in_words(error)})") from None
 
     async def close(self) -> None:
         await self._resolver.close()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
+
 
 class UpstreamError(Exception):
     """The provider could not be reached, did not answer, or broke off; the message says which.
@@ -40,3 +44,14 @@ class NotNoted(UpstreamError):
 
     def __init__(self) -> None:
         super().__init__("it was not asked, for the request could not be noted before")
+
+
+def in_words(error: BaseException) -> str:
+    """What the system says of a connection, `connection refused`, in nobody's programming language."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    if not isinstance(error, OSError) or not error.errno:
+        return str(error)
+    # A name's look-up has numbers of its own; asyncio puts the address's tuple in the place of the system's words.
+    words = error.strerror if isinstance(error, socket.gaierror | ssl.SSLError) else os.strerror(error.errno)
+    return f"{words[:1].lower()}{words[1:]}" if words else str(error)

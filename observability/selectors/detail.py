@@ -145,6 +145,8 @@ class RoutingTold:
     """Rules that were looked at and did not match."""
     targets: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    """Targets that were not to be asked at that moment, while another was."""
     score: int | None = None
     parts: tuple[tuple[str, int], ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
@@ -175,6 +177,7 @@ def routing(request: Request) -> RoutingTold:
         quiet=max(0, looked - len(steps)),
         targets=tuple(_target(target) for target in told.get("targets", ())),
         left_out=tuple(f"{_target(target)}: {target.get('why', '')}" for target in told.get("left_out", ())),
+        passed_over=tuple(_passed_over(target) for target in told.get("passed_over", ())),
         score=complexity.get("score"),
         parts=tuple((str(part.get("told", "")), int(part.get("points") or 0)) for part in complexity.get("parts", ())),
         facts=tuple((name, str(value)) for name, value in told.get("facts", {}).items()),
@@ -202,6 +205,10 @@ def _routing_verdict(request: Request, told: dict[str, Any], steps: tuple[Routin
         before = f"{capped['from']:,}" if capped.get("from") else "no limit of its own"
         sentences.append(f"Its output tokens were capped at {capped.get('to'):,}, from {before}.")
     return " ".join(sentences) or "No rule and no alias had a say: it went where the key's providers say."
+
+
+def _passed_over(target: dict[str, Any]) -> str:
+    return f"{target.get('provider', '')} ({target.get('credential', '')}) passed over: {target.get('why', '')}"
 
 
 def _target(target: dict[str, Any]) -> str:

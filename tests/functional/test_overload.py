@@ -161,7 +161,7 @@ def test_a_full_queue_answers_529_with_a_time_and_leaves_a_sample_of_rows(serve:
         assert body["request_id"] == answer.headers["request-id"]
         assert "as many wait as may" in body["error"]["message"]
     assert len({answer.headers["retry-after"] for answer in refused}) > 1, "they would all come back at once"
-    assert (ready["status"], ready["checks"]["load"]["ok"]) == ("ready", False)
+    assert (ready["status"], ready["checks"]["load"]["ok"]) == ("degraded", False)
     assert "3 waiting" in ready["checks"]["load"]["detail"]
     # Every refusal is counted, a sample of them is in the log.
     until(lambda: gauge(product, 'comptroller_refusals_total{reason="overloaded_error"}') == 30)

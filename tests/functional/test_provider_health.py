@@ -40,7 +40,7 @@ class Picky(BaseHTTPRequestHandler):
         elif presented & self.good:
             self._answer(200, MESSAGE)
         else:
-            self._answer(401, {"type": "error", "error": {"type": "authentication_error", "message": "no"}})
+            self._answer(401, {"type": "error", "error": {"type": "authentication_error", "message": "key bad is off"}})
 
     def log_message(self, *args: object) -> None:
         """Nothing."""
@@ -122,7 +122,9 @@ class Site:
 
     def ready(self) -> tuple[int, str]:
         answer = httpx.get(f"{self.product.url}/readyz", timeout=10)
-        return answer.status_code, str(answer.json()["checks"]["providers"]["detail"])
+        told = answer.json()
+        assert told["status"] == "degraded" or told["checks"]["providers"]["ok"]
+        return answer.status_code, str(told["checks"]["providers"]["detail"])
 
     def metric(self, name: str) -> float:
         text = httpx.get(f"{self.product.url}/metrics", timeout=10).text
@@ -142,7 +144,11 @@ def test_a_rejected_credential_is_left_alone_told_once_and_comes_back(product: P
     assert {answer.status_code for answer in answers} == {200}
     rows = [product.row(answer.headers["request-id"]) for answer in answers]
     assert sum(len(row["attempts"]) == 2 for row in rows) == 1, "the first that met it went on, the others never asked"
+    (met,) = (row["attempts"][0] for row in rows if len(row["attempts"]) == 2)
+    assert met["error"] == "credential (401): key bad is off"
     eventually(lambda: site.credentials() == {"old": "dead", "new": "ready"})
+    (old,) = (one for one in site.row["health"]["credentials"] if one["name"] == "old")
+    assert old["last_error"] == "rejected the credential (401): key bad is off"
     assert site.state() == "degraded"
     status, detail = site.ready()
     assert (status, f"{site.name} is degraded: old: rejected with 401 at " in detail) == (200, True)

@@ -34,21 +34,22 @@ async def test_alive() -> None:
     assert (await ask("/healthz", "POST"))[0] == 405
 
 
-@pytest.mark.parametrize(("ready", "status"), [(True, 200), (False, 503)])
-async def test_ready_or_not(ready: bool, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "report", lambda: (ready, {"load": {"ok": ready, "detail": "why"}}))
+@pytest.mark.parametrize(("said", "status"), [("ready", 200), ("degraded", 200), ("unready", 503)])
+async def test_ready_or_not(said: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = {"load": {"ok": said == "ready", "detail": "why"}}
+    monkeypatch.setattr(health, "report", lambda: (health.Status(said), checks))
     found, headers, body = await ask("/readyz")
     assert (found, headers[b"cache-control"]) == (status, b"no-store")
-    assert json.loads(body)["checks"]["load"]["detail"] == "why"
+    assert json.loads(body) == {"status": said, "checks": checks}
 
 
 async def test_probes_at_once_share_one_round_of_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds, go = [], threading.Event()
 
-    def report() -> tuple[bool, dict[str, Any]]:
+    def report() -> tuple[health.Status, dict[str, Any]]:
         rounds.append(1)
         assert go.wait(10)
-        return True, {}
+        return health.Status.READY, {}
 
     monkeypatch.setattr(health, "report", report)
     asked = [asyncio.create_task(ask("/readyz")) for _ in range(5)]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.errors import _rate_answer, exhausted
+from gateway.errors import _rate_answer, exhausted, key_missing, key_unknown
+from gateway.wire.forms import Form
 from governance.domain.access import Grant
 from governance.domain.allowance import Allowance, Enforcement, Exhausted, Unit
 
@@ -48,3 +49,18 @@ def test_a_budget_whose_room_is_only_held_asks_the_client_to_wait() -> None:
     assert "$9.00 left of $10.00" in waits.message
     gone = exhausted(Exhausted(budget, 10 * 10**9, 9 * 10**9, 0, 2 * 10**9, NOW, 734_400), GRANT, 2 * 10**9).answer
     assert dict(gone.headers)[b"x-should-retry"] == b"false"
+
+
+@pytest.mark.parametrize(
+    ("form", "variable"),
+    [
+        (Form.ANTHROPIC, "ANTHROPIC_AUTH_TOKEN"),
+        (Form.VERTEX, "ANTHROPIC_AUTH_TOKEN"),
+        (Form.BEDROCK, "AWS_BEARER_TOKEN_BEDROCK"),
+        (Form.OPENAI_CHAT, "OPENAI_API_KEY"),
+        (Form.OPENAI_RESPONSES, "OPENAI_API_KEY"),
+    ],
+)
+def test_who_has_no_key_is_told_where_its_client_takes_it_from(form: Form, variable: str) -> None:
+    assert f"Set {variable} to the key" in str(key_missing(form))
+    assert f"Check {variable}, or" in str(key_unknown(form))

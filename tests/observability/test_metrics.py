@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.values import MultiProcessValue
 
 from governance import ledger
 from governance.models import Budget, Customer, Developer, Price, Team
@@ -130,6 +132,17 @@ def test_a_provider_that_went_is_no_number_where_processes_share_their_files(mon
     assert value("comptroller_provider_up", provider="here") == 1
     monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
     metrics.set_providers({})
+
+
+def test_no_scrape_shows_a_provider_that_went(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    counted = MultiProcessValue(lambda: 1)  # type: ignore[no-untyped-call]
+    name = "comptroller_provider_up"
+    for provider, number in {"gone": math.nan, "here": 1.0}.items():
+        counted("gauge", name, name, ("provider",), (provider,), "Up.", multiprocess_mode="livemin").set(number)
+    text = exposition.render().decode()
+    assert 'comptroller_provider_up{provider="here"} 1.0' in text
+    assert "gone" not in text
 
 
 def test_budgets_are_read_at_the_scrape() -> None:

@@ -329,3 +329,9 @@ def plan(sql: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
         return [step for *_, step in cursor.fetchall()]
+
+
+def test_a_target_that_was_passed_over_is_told(made: seed.Installation, root: User, client: Client) -> None:
+    why = "was refused: rate limited (429); left alone until 12:00:05 UTC"
+    row = one(made, "success", routing={"passed_over": [{"provider": "slow", "credential": "main", "why": why}]})
+    assert f"slow (main) passed over: {why}" in client.get(detail(row)).content.decode()

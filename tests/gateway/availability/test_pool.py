@@ -89,7 +89,7 @@ def test_headers_of_an_answer_make_it_rest_before_it_is_refused(pool: Availabili
 def test_a_rejected_credential_is_dead_until_it_is_replaced(pool: Availability, told: list[tuple[Any, ...]]) -> None:
     attempt(pool, REJECTED, 1)
     attempt(pool, REJECTED, 1)
-    assert told == [("anthropic", "main", 401, True), ("anthropic", "main", 401, False)]
+    assert told == [("anthropic", "main", 401, True, ""), ("anthropic", "main", 401, False, "")]
     assert pool.usable(PROVIDER, CREDENTIAL, 2).reason == Reason.DEAD  # type: ignore[union-attr]
     pool.configured([replace(PROVIDER, rank=3)], 2)
     assert pool.usable(PROVIDER, CREDENTIAL, 2) is not None, "nothing of the credential changed"
@@ -162,6 +162,10 @@ def test_health_in_words(pool: Availability) -> None:
     assert health.state == State.DOWN
     assert health.why.startswith("main: rejected with 401 at ")
     assert (health.last_error, health.credentials[0].last_error) == ("rejected the credential (401)",) * 2
+    attempt(pool, Outcome(Result.CREDENTIAL, status=401, said="key is off"), 21, provider)
+    (health,) = pool.health(21)
+    assert health.last_error == "rejected the credential (401): key is off"
+    assert "off" not in health.why, "that anybody may read"
     (health,) = pool.health(30)
     assert health.since.timestamp() == WALL - 10, "it has been so since then"
 

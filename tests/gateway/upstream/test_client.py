@@ -102,8 +102,9 @@ async def test_a_provider_that_says_nothing_is_given_up() -> None:
 
 async def test_nobody_listens() -> None:
     async with upstream() as client:
-        with pytest.raises(UpstreamError, match="could not be reached"):
+        with pytest.raises(UpstreamError, match="could not be reached") as caught:
             await client.open(request("http://127.0.0.1:9/v1/messages"))
+        assert caught.value.detail == "(connection refused)"
 
 
 async def test_a_redirect_is_not_followed_and_cookies_are_not_kept() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire.edits import changed_lines
-from gateway.wire.text import clean, count_lines
+from gateway.wire.text import clean, count_lines, without_secrets
 
 
 @given(st.text() | st.integers() | st.none() | st.lists(st.text()), st.integers(1, 50))
@@ -24,6 +24,24 @@ def test_clean_keeps_what_people_write() -> None:
     assert clean("Grüße, 世界 🌍", 50) == "Grüße, 世界 🌍"
     assert clean("a\nb\x00c\u202ed\ud800", 50) == "a b c d"
     assert clean(7, 50) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("invalid x-api-key", "invalid x-api-key"),
+        ("Invalid bearer token", "Invalid bearer token"),
+        ("The model claude-haiku-4-5-20251001 is gone.", "The model claude-haiku-4-5-20251001 is gone."),
+        ("Incorrect API key provided: sk-ab***xyz. See the page.", "Incorrect API key provided: … See the page."),
+        ("Key my-own-secret is off, and second-part too", "Key … is off, and … too"),
+        ("Bearer ya29.a0AfH6SMBx is over; AKIAIOSFODNN7EXAMPLE, too", "… is over; …, too"),
+        ("Signature does not match.\n\nx-amz-security-token:FQoG", "Signature does not match."),
+        ("<" * 500, "<" * 200),
+        ("", ""),
+    ],
+)
+def test_what_a_provider_says_is_kept_without_keys(said: str, kept: str) -> None:
+    assert without_secrets(said, "my-own-secret\nsecond-part", 200) == kept
 
 
 @pytest.mark.parametrize(
