@@ -40,7 +40,7 @@ class ConditionField(forms.CharField):
     def clean(self, value: Any) -> str:
         text: str = super().clean(value)
         try:
-            LANGUAGE.compile(text)
+            LANGUAGE.check(text)
         except BadCondition as error:
             line = text.split("\n")[error.line - 1 : error.line] or [""]
             start = max(0, error.column - 60)
