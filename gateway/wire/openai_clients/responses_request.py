@@ -107,7 +107,8 @@ def _conversation(fields: JsonObject) -> Conversation:
     if fields.get("instructions") is not None:
         talk.instruct(text_only(fields["instructions"], "instructions"))
     given = fields.get("input")
-    if given is None and not (talk.system and "messages" not in fields):
+    if given is None and (not talk.system or "messages" in fields):
+        # Instructions alone are answered, as those of a chat completion are.
         hint = " `messages` belong to chat completions, at /v1/chat/completions." if "messages" in fields else ""
         raise BadBody(f"`input` is missing. This is the Responses API: send what to answer as `input`.{hint}")
     if isinstance(given, str):

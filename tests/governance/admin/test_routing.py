@@ -140,6 +140,13 @@ def test_what_is_wrong_is_said_at_its_field(root: Client, values: dict[str, str]
     assert not RoutingRule.objects.exists()
 
 
+@pytest.mark.parametrize("field", ["targets", "fallbacks"])
+def test_a_target_that_cannot_be_read_is_not_called_missing(root: Client, field: str) -> None:
+    html = root.post(ADD, form(**{field: "m @ nowhere"})).content.decode()
+    assert "There is no provider" in html
+    assert "It does nothing" not in html
+
+
 def test_what_is_most_likely_not_meant_is_told(root: Client) -> None:
     answer = root.post(ADD, form(condition='headers["x-a"] == "b"', targets="claude-unheard-of"))
     messages = told(answer)
