@@ -10,6 +10,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from ulid import ULID
 
 from governance.models import AuditEntry, Provider, RoutingRule, RoutingSettings
@@ -82,6 +83,15 @@ def test_aliases_of_a_team_are_pairs_one_a_line(alice: Client, acme: Tenant) -> 
         ("claude-opus-*", "claude-sonnet-5-5"), ("claude-fable-5", "claude-haiku-5-5"),
     ]  # fmt: skip
     assert "claude-opus-* -&gt; claude-sonnet-5-5" in alice.get(url).content.decode()
+
+
+@pytest.mark.parametrize("line", ["gpt-* = claude", "claude-opus-*", "a -> b -> c", "-> claude-haiku-5-5"])
+def test_a_line_that_is_no_pair_is_refused(alice: Client, acme: Tenant, line: str) -> None:
+    url = reverse("admin:governance_team_change", args=[acme.team.pk])
+    answer = alice.post(url, {"name": acme.team.name, "cost_center": "", "is_active": "on", "model_aliases": line})
+    assert f"“{escape(line)}” is no pair. Write claude-opus-* -&gt; claude-sonnet-5-5." in answer.content.decode()
+    acme.team.refresh_from_db()
+    assert acme.team.model_aliases == {}
 
 
 def test_a_rule_is_made_with_targets_one_a_line(root: Client) -> None:
