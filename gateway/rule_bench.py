@@ -180,6 +180,10 @@ def _tried(form: BenchForm) -> dict[str, Any]:
     values = form.cleaned_data
     row: Request | None = values["request_id"]
     key = values["key"] or _key_of(row, form)
+    if key is not None and not values["key"]:
+        # The field stays empty, so that another request brings another key.
+        choice: Any = form.fields["key"]
+        choice.empty_label = f"The key that sent the request: {choice.label_from_instance(key)}"
     known = rules.read()
     grant = _grant(key)
     chain = known.chain(known.places(grant))

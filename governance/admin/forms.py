@@ -45,7 +45,7 @@ class PairsField(LinesField):
     """Pairs of models, one a line: `claude-opus-* -> claude-sonnet-5-5`. Inside it is a mapping, in that order."""
 
     separators = r"\n"
-    arrow = re.compile(r"\s*(?:->|→|=)\s*")
+    arrow = re.compile(r"\s*(?:->|→)\s*")
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(f"{old} -> {new}" for old, new in value.items()) if isinstance(value, dict) else value

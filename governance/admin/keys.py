@@ -238,6 +238,8 @@ class KeyAdmin(VisibleAdmin):
             "key_verdict": _verdict(status),
             "key_spent": spent_by_key([key], month_start(now)).get(key.pk, 0),
             "key_secrets": secrets,
+            "gateway_url": settings.GATEWAY_URL,
+            "secret_place": "<your key>",
             "key_panels": [panel(request, key) for panel in self.panels],
         }
 

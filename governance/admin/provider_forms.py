@@ -16,6 +16,7 @@ from governance.domain.provider_kinds import (
     NEEDS_SECRET,
     NUMBER_OPTIONS,
     PATTERN_OPTIONS,
+    option_problem,
     secret_problem,
 )
 from governance.models import Provider, ProviderCredential
@@ -129,6 +130,11 @@ class _ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.changed_data.append(name)
         given = {name: values.get(OPTION + name) for name in known.options or {}}
         options = {name: "" if value == _EMPTY else value for name, value in given.items() if value}
+        for name, problem in [(name, option_problem(name, value)) for name, value in options.items()]:
+            if problem:
+                # Said at its input and kept from the model, whose own check names a column that is no input.
+                self.add_error(OPTION + name, problem)
+                del options[name]
         if options != self.instance.options:
             self.instance.options = options
             # The audit trail and the save look at columns: the one behind these inputs is `options`.

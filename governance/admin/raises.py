@@ -233,9 +233,8 @@ def raises_panel(budget: Budget, user: Any, now: datetime) -> dict[str, Any]:
 
 
 def waiting_badge(request: HttpRequest) -> str:
-    """The number beside "Raises" in the navigation: what waits for this user."""
-    # unfold shows the path of this function instead of an empty text.
-    return str(raises.pending(request.user).count())
+    """The number beside "Raises" in the navigation: what waits for this user; empty where nothing does."""
+    return str(raises.pending(request.user).count() or "")
 
 
 def _before_and_after(row: Raise, user: Any, now: datetime) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from governance.services.routing import named, provider_names, stored
 
 MONO = {"class": "cmp-mono", "spellcheck": "false", "autocomplete": "off"}
 TARGETS = ("customer", "team", "virtual_key")
+_ACTIONS = {"targets", "fallbacks", "deny", "set_headers", "max_tokens", "on_rate_limit", "hedge_ms"}
 # A model may have an @ of its own (claude-x@20250101): the provider's stands after a space, or first.
 _TARGET = re.compile(
     r"(?P<model>[^\s@]\S*)?\s*(?:(?:^|(?<=\s))@\s*(?P<provider>.+?))?(?:\s+x\s*(?P<weight>\d+(?:\.\d+)?))?"
@@ -40,7 +41,7 @@ class ConditionField(forms.CharField):
     def clean(self, value: Any) -> str:
         text: str = super().clean(value)
         try:
-            LANGUAGE.compile(text)
+            LANGUAGE.check(text)
         except BadCondition as error:
             line = text.split("\n")[error.line - 1 : error.line] or [""]
             start = max(0, error.column - 60)
@@ -165,6 +166,12 @@ class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
         rule = RoutingRule(scope=scope, **({scope: target} if target else {}))
         rule.fill_tenancy()
         return {**values, **{name: getattr(rule, name) for name in TARGETS}}
+
+    def _update_errors(self, errors: ValidationError) -> None:
+        """What the model says too, but not that a rule does nothing where what it does could not be read."""
+        if hasattr(errors, "error_dict") and _ACTIONS & set(self.errors):
+            errors.error_dict.pop("targets", None)
+        super()._update_errors(errors)  # type: ignore[misc]
 
 
 class WeightsForm(forms.ModelForm):  # type: ignore[type-arg]

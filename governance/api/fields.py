@@ -35,6 +35,17 @@ class UsdField(serializers.Field[int, Any, str, int]):
         return usd_string(value)
 
 
+class OneOfField(serializers.ChoiceField):
+    """One of a few texts; what is none of them is answered with them."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        try:
+            return super().to_internal_value(data)
+        except serializers.ValidationError:
+            known = ", ".join(str(choice) for choice in self.choices if choice != "")
+            raise serializers.ValidationError(f"“{data}” is none of the choices: {known}.") from None
+
+
 class MomentField(serializers.DateTimeField):
     """ISO 8601 in UTC with a trailing Z, whatever zone the server is in."""
 

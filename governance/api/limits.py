@@ -11,7 +11,7 @@ from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from governance.api.fields import MomentField, NamedField, UsdField
+from governance.api.fields import MomentField, NamedField, OneOfField, UsdField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, text_filters
 from governance.api.references import find, name_of
 from governance.api.serializers import RowSerializer
@@ -63,7 +63,7 @@ class TargetField(serializers.Field[Any, Any, str, Any]):
 class ScopedSerializer(RowSerializer):
     """The common part: a scope and a target that stay, and the models that count."""
 
-    scope = serializers.ChoiceField(choices=ScopedLimit.Scope.choices)
+    scope = OneOfField(choices=ScopedLimit.Scope.choices)
     target = TargetField()
     target_id = serializers.IntegerField(source="target.pk", read_only=True)
     customer = NamedField(Customer, required=False, help_text="Narrows down where to look for the target.")

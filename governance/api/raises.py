@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from governance.api.errors import Conflict
-from governance.api.fields import MomentField, UsdField
+from governance.api.fields import MomentField, OneOfField, UsdField
 from governance.api.filters import NamedFilter, NumberFilter, filterset, range_filters, text_filters
 from governance.api.serializers import InputSerializer, RowSerializer, taken
 from governance.api.views import CreateResource
@@ -27,7 +27,7 @@ Kind = Raise.Kind
 
 
 class RaiseSerializer(RowSerializer):
-    kind = serializers.ChoiceField(
+    kind = OneOfField(
         choices=Kind.choices, default=Kind.RAISE,
         help_text="raise, transfer and reset wait for another person; emergency is in force at once, out of the "
         "customer's reserve. A transfer moves the amount from the budget `from_budget`; a reset adds what is spent "

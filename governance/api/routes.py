@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from governance.api.fields import NamedField
+from governance.api.fields import NamedField, OneOfField
 from governance.api.filters import BooleanFilter, NamedFilter, filterset, text_filters
 from governance.api.limits import TargetField
 from governance.api.references import find, name_of
@@ -59,7 +59,7 @@ class RuleTargetField(TargetField):
 
 
 class RouteSerializer(RowSerializer):
-    scope = serializers.ChoiceField(choices=RoutingRule.Scope.choices, default=RoutingRule.Scope.GLOBAL)
+    scope = OneOfField(choices=RoutingRule.Scope.choices, default=RoutingRule.Scope.GLOBAL)
     target = RuleTargetField(required=False, help_text="Customer, team or key by name, path or id; none for everybody.")
     customer = NamedField(Customer, required=False, help_text="Narrows down where to look for the target.")
     customer_id = serializers.IntegerField(read_only=True, allow_null=True)

@@ -9,7 +9,7 @@ from django.db import models
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from governance.api.fields import MomentField
+from governance.api.fields import MomentField, OneOfField
 
 
 class StrictFields(serializers.BaseSerializer[Any]):
@@ -52,6 +52,8 @@ class RowSerializer(StrictFields, serializers.ModelSerializer[Any]):
         **serializers.ModelSerializer.serializer_field_mapping,
         models.DateTimeField: MomentField,
     }
+
+    serializer_choice_field = OneOfField
 
     def get_validators(self) -> list[Any]:
         return []

@@ -16,6 +16,8 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
+from governance.domain.cel_patterns import literal_patterns
+
 MAX_CHARACTERS: Final = 4_000
 """Of one condition: what a person can still read."""
 
@@ -109,6 +111,21 @@ class Language:
         """A condition; the same text is compiled once. Raises BadCondition with the place of the mistake."""
         return self._known(text)
 
+    def check(self, text: str) -> None:
+        """Refuse what somebody enters where it cannot hold for any request. Raises BadCondition with the place.
+
+        More than `compile` asks: a literal that is no regular expression compiles, and fails on every request then.
+        A condition that is stored already still counts for the requests that do not reach its mistake.
+        """
+        self.compile(text)
+        for pattern in literal_patterns(text):
+            program = self._env.compile(f'"".matches({pattern.literal})')
+            try:
+                Condition(text, frozenset(), program).holds(self.bind({}))
+            except ConditionFailed as error:
+                told = f"{pattern.literal} is no pattern that matches can use: {error}."
+                raise BadCondition(told, pattern.line, pattern.column) from None
+
     def any_of(self, conditions: Iterable[Condition]) -> Condition | None:
         """True where one of them is, false where none is and none fails; None where they do not fit into one.
 
@@ -163,8 +180,19 @@ class Language:
             return f"{operator} does not go with {' and '.join(kinds)}."
         if syntax := re.match(r"Syntax error: (?:mismatched|extraneous) input '([^']*)'", told):
             return "it ends too early." if syntax[1] == "<EOF>" else f"{syntax[1]} cannot stand here."
+        if stray := re.match(r"Syntax error: token recognition error at: '(.*)'$", told):
+            return _UNREAD.get(stray[1].strip()[:1], f"{stray[1].strip()} cannot stand here.")
         return f"{told.removeprefix('Syntax error: ')}."
 
+
+_UNREAD: Final = {
+    "=": "Write == to compare, or .matches() for a pattern.",
+    "&": "Write && for and.",
+    "|": "Write || for or.",
+    "“": 'Write a text in straight quotes, "like this".',
+    "‘": 'Write a text in straight quotes, "like this".',
+}
+"""What to write instead, by the first character of what cannot be read at all."""
 
 _TYPE_NAMES: Final = {
     "STRING": "a text",

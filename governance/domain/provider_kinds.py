@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from governance.domain.model_ids import REGIONS
+
 
 @dataclass(frozen=True, slots=True)
 class ProviderKind:
@@ -18,6 +20,8 @@ class ProviderKind:
     methods: tuple[str, ...] = ("api_key",)
     """How its credentials may authenticate, the usual one first; empty where it needs none."""
     needs_address: bool = False
+    without_version: bool = False
+    """Whether /v1 is put behind its address with each call."""
     needs_region: bool = False
     needs_project: bool = False
     note: str = ""
@@ -48,7 +52,7 @@ _CHAT = {
 KINDS: Mapping[str, ProviderKind] = {
     each.kind: each
     for each in (
-        ProviderKind("anthropic", "Anthropic API", "anthropic"),
+        ProviderKind("anthropic", "Anthropic API", "anthropic", without_version=True),
         ProviderKind(
             "bedrock",
             "Amazon Bedrock",
@@ -72,12 +76,13 @@ KINDS: Mapping[str, ProviderKind] = {
             note="Region for example europe-west1, or global. Empty address takes the region's own.",
             options={"unsupported_betas": _LEFT_OUT_BETAS},
         ),
-        ProviderKind("foundry", "Microsoft Foundry", "foundry", needs_address=True),
+        ProviderKind("foundry", "Microsoft Foundry", "foundry", needs_address=True, without_version=True),
         ProviderKind(
             "compatible",
             "Anthropic-compatible (a proxy, a local server)",
             "anthropic",
             needs_address=True,
+            without_version=True,
             note="Any address that serves /v1/messages.",
         ),
         ProviderKind(
@@ -138,6 +143,7 @@ CHOICE_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "late_system_role": ("system", "developer", "user"),
     "effort_with_tools": EFFORTS,
     "reasoning_field": ("reasoning_content", "reasoning"),
+    "inference_prefix": tuple(REGIONS),
 }
 """Options that are one of a few texts; empty is as if it were not there."""
 PATTERN_OPTIONS = frozenset({"efforts"})
@@ -154,6 +160,8 @@ def provider_problems(
     problems: dict[str, str] = {}
     if known.needs_address and not base_url:
         problems["base_url"] = f"{known.label} has no address of its own: give the one to call."
+    if known.without_version and base_url.rstrip("/").endswith("/v1"):
+        problems["base_url"] = f"Leave /v1 out: {base_url.rstrip('/').removesuffix('/v1')}. It is added to each call."
     if known.needs_region and not region:
         problems["region"] = f"{known.label} is called in a region: name it, for example {_REGIONS[kind]}."
     if known.needs_project and not project:
@@ -187,8 +195,10 @@ def option_problem(name: str, value: object) -> str:
 def credential_problems(*, kind: str, method: str, identifier: str, named: str) -> dict[str, str]:
     """What is wrong with how a credential of a provider of this kind proves who calls, by field, in sentences."""
     known = KINDS.get(kind)
-    if known is None or not known.methods:
+    if known is None:
         return {}
+    if not known.methods:
+        return {"method": f"{known.label} needs none: leave the credential out."}
     if method not in known.methods:
         takes = ", ".join(METHODS[one] for one in known.methods)
         return {"method": f"{known.label} does not take “{METHODS.get(method, method)}”. It takes: {takes}."}

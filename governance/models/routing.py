@@ -142,7 +142,7 @@ class RoutingRule(models.Model):
             problems[self.scope] = f"Choose the {self.get_scope_display().lower()} that it is for."
         self.fill_tenancy()
         try:
-            LANGUAGE.compile(self.condition)
+            LANGUAGE.check(self.condition)
         except BadCondition as error:
             problems["condition"] = str(error)
         for name in ("targets", "fallbacks"):

@@ -94,6 +94,8 @@ def test_a_logged_request_with_what_is_assumed(root: Client, key: VirtualKey) ->
     made("long", key, condition="turns > 10 && prompt_tokens == 9000", targets=[{"model": "claude-haiku-5-5"}])
     shown = root.get(PAGE, {"request": row.pk})
     assert shown.context["key"] == key
+    assert "The key that sent the request: " in shown.content.decode()
+    assert "Any key: only rules for everybody" not in shown.content.decode()
     assert shown.context["decision"].rule == ""
     assert {fact.name: fact.origin for fact in shown.context["facts"]}["turns"] == "not told"
     assumed = tried(root, request_id=row.pk, assumed='turns = 12\neffort = "high"')

@@ -465,7 +465,7 @@ class TestExport:
 
     def test_elsewhere_it_makes_the_same(self) -> None:
         text = """
-        providers: [{name: sim, kind: simulated, rank: 3, credentials: [{name: c, weight: 0.25, active: false}]}]
+        providers: [{name: sim, rank: 3, credentials: [{name: c, weight: 0.25, active: false}]}]
         customers:
           - name: "no"
             contact: "Finance, ☎ 12: ask"

@@ -17,6 +17,7 @@ from gateway.wire.openai_clients.fields import (
     JsonObject,
     flag,
     list_of,
+    model_of,
     object_of,
     read_body,
     text_of,
@@ -33,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 def to_messages(body: bytes) -> Translated:
     """The request in Claude's form. Raises `BadBody` with a sentence for the client."""
     fields = read_body(body)
-    name = without_prefix(text_of(fields.get("model"), "model"))
+    name = without_prefix(model_of(fields))
     _refuse(fields)
     model = claude(name)
     stream = flag(fields, "stream")

@@ -37,6 +37,13 @@ def text_of(value: object, where: str) -> str:
     return value
 
 
+def model_of(fields: Mapping[str, Any]) -> str:
+    """The model that is asked for, as the client spells it."""
+    if fields.get("model") in (None, ""):
+        raise BadBody("`model` is missing. Name a model, for example `claude-sonnet-5-5`.")
+    return text_of(fields["model"], "model")
+
+
 def object_of(value: object, where: str) -> JsonObject:
     """An object that must be there."""
     if not isinstance(value, dict):

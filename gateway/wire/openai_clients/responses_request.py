@@ -17,6 +17,7 @@ from gateway.wire.openai_clients.fields import (
     JsonObject,
     flag,
     list_of,
+    model_of,
     object_of,
     read_body,
     text_of,
@@ -60,7 +61,7 @@ _encode = msgspec.json.Encoder().encode
 def to_messages(body: bytes) -> Translated:
     """The request in Claude's form. Raises `BadBody` with a sentence for the client."""
     fields = read_body(body)
-    name = without_prefix(text_of(fields.get("model"), "model"))
+    name = without_prefix(model_of(fields))
     for refused, reason in _REFUSED.items():
         if fields.get(refused):
             raise BadBody(f"`{refused}` is not supported. {reason}")
@@ -106,6 +107,10 @@ def _conversation(fields: JsonObject) -> Conversation:
     if fields.get("instructions") is not None:
         talk.instruct(text_only(fields["instructions"], "instructions"))
     given = fields.get("input")
+    if given is None and (not talk.system or "messages" in fields):
+        # Instructions alone are answered, as those of a chat completion are.
+        hint = " `messages` belong to chat completions, at /v1/chat/completions." if "messages" in fields else ""
+        raise BadBody(f"`input` is missing. This is the Responses API: send what to answer as `input`.{hint}")
     if isinstance(given, str):
         talk.user(blocks(given, "input"))
         return talk

@@ -57,6 +57,15 @@ def test_issuing_shows_the_secret_on_a_page_of_its_own_with_the_lines_to_paste(b
     assert timedelta(days=29) < key.expires_at - timezone.now() < timedelta(days=31)
 
 
+def test_the_lines_to_paste_stay_on_the_page_without_a_secret(root: Client, acme: Tenant) -> None:
+    html = root.get(page(acme.key)).content.decode()
+    assert "export ANTHROPIC_AUTH_TOKEN=&lt;your key&gt;\nclaude" in html
+    assert re.findall('data-copy="(.+?)"', html) == re.findall('id="(cmp-lines.*?)"', html)
+    assert html.count("data-copy") == 4
+    VirtualKey.objects.filter(pk=acme.key.pk).update(revoked_at=timezone.now())
+    assert "data-copy" not in root.get(page(acme.key)).content.decode()
+
+
 def test_the_secret_is_shown_once_and_left_nowhere(bob: Client, acme: Tenant) -> None:
     secret = shown_secret(issue(bob, acme))
     key = VirtualKey.objects.get(name="new-laptop")

@@ -61,6 +61,13 @@ def said(answer: Any) -> str:
             "Give the role&#x27;s ARN",
         ),
         (
+            {"kind": "bedrock", "region": "eu-west-1", **with_credential(method="aws_static", identifier="AKIA")},
+            "Give the secret, or name the environment variable",
+        ),
+        ({"kind": "bedrock", "region": "eu-west-1", "option_inference_prefix": "europe"}, "inference_prefix is one of"),
+        ({"base_url": "https://api.anthropic.com/v1"}, "Leave /v1 out: https://api.anthropic.com."),
+        ({"kind": "simulated", **with_credential(new_secret="x")}, "needs none: leave the credential out."),
+        (
             {"kind": "bedrock", "region": "eu-west-1", **with_credential(method="aws_default", new_secret="x")},
             "has no secret of its own: leave it empty.",
         ),

@@ -189,6 +189,11 @@ def test_the_navigation_counts_what_waits(acme: Company) -> None:
         user = acme.fay
 
     assert waiting_badge(Asked) == "1"  # type: ignore[arg-type]
+    assert '<span class="cmp-badge">1</span>' in of(acme.fay).get(reverse(LIST)).content.decode()
+    Raise.objects.all().delete()
+    html = of(acme.fay).get(reverse(LIST)).content.decode()
+    assert "cmp-badge" not in html
+    assert "waiting_badge" not in html
     budgets.change(row=acme.core_month, is_active=False, actor=None)
     assert (
         "raise/add/?budget="

@@ -10,6 +10,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from ulid import ULID
 
 from governance.models import AuditEntry, Provider, RoutingRule, RoutingSettings
@@ -84,6 +85,15 @@ def test_aliases_of_a_team_are_pairs_one_a_line(alice: Client, acme: Tenant) -> 
     assert "claude-opus-* -&gt; claude-sonnet-5-5" in alice.get(url).content.decode()
 
 
+@pytest.mark.parametrize("line", ["gpt-* = claude", "claude-opus-*", "a -> b -> c", "-> claude-haiku-5-5"])
+def test_a_line_that_is_no_pair_is_refused(alice: Client, acme: Tenant, line: str) -> None:
+    url = reverse("admin:governance_team_change", args=[acme.team.pk])
+    answer = alice.post(url, {"name": acme.team.name, "cost_center": "", "is_active": "on", "model_aliases": line})
+    assert f"“{escape(line)}” is no pair. Write claude-opus-* -&gt; claude-sonnet-5-5." in answer.content.decode()
+    acme.team.refresh_from_db()
+    assert acme.team.model_aliases == {}
+
+
 def test_a_rule_is_made_with_targets_one_a_line(root: Client) -> None:
     vertex = Provider.objects.create(name="Vertex EU", kind="vertex")
     answer = root.post(ADD, form(
@@ -138,6 +148,13 @@ def test_a_mistake_is_pointed_at(root: Client) -> None:
 def test_what_is_wrong_is_said_at_its_field(root: Client, values: dict[str, str], sentence: str) -> None:
     assert sentence in root.post(ADD, form(**values)).content.decode()
     assert not RoutingRule.objects.exists()
+
+
+@pytest.mark.parametrize("field", ["targets", "fallbacks"])
+def test_a_target_that_cannot_be_read_is_not_called_missing(root: Client, field: str) -> None:
+    html = root.post(ADD, form(**{field: "m @ nowhere"})).content.decode()
+    assert "There is no provider" in html
+    assert "It does nothing" not in html
 
 
 def test_what_is_most_likely_not_meant_is_told(root: Client) -> None:

@@ -103,6 +103,14 @@ def test_what_a_kind_needs_is_checked(world: World) -> None:
     ]
 
 
+def test_a_wrong_choice_is_answered_with_the_choices(world: World) -> None:
+    wrong = world.root.post(URL, {"name": "a", "kind": "openrouter"}, format="json").json()
+    assert wrong["kind"][0].startswith("“openrouter” is none of the choices: anthropic, bedrock, vertex")
+    url = f"{URL}{Provider.objects.create(name='one').pk}/credentials/"
+    wrong = world.root.post(url, {"name": "c", "method": "token"}, format="json").json()
+    assert wrong["method"][0].startswith("“token” is none of the choices: api_key, aws_default")
+
+
 def test_health_is_what_the_processes_say(world: World) -> None:
     made = provider()
     tell(process(), made, "down", dead(), why="main: rejected with 401", requests=3, failures=3)

@@ -73,6 +73,15 @@ def test_a_wrong_rule_is_refused_with_a_sentence(world: World, body: dict[str, A
     assert not RoutingRule.objects.exists()
 
 
+def test_every_mistake_is_told_at_once(world: World) -> None:
+    made(world.root, name="twice")
+    answer = world.root.post(URL, {"name": "Twice", "condition": "model = 'x'", "deny": "No."}, format="json").json()
+    assert answer == {
+        "detail": "A rule of this name exists.",
+        "condition": ["Line 1, column 7: Write == to compare, or .matches() for a pattern."],
+    }
+
+
 def test_a_rule_stays_with_whom_it_is_for(world: World) -> None:
     row = made(world.root)
     answer = world.root.patch(f"{URL}{row['id']}/", {"scope": "team", "target": "Core"}, format="json")

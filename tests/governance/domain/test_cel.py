@@ -37,6 +37,10 @@ def test_a_condition_holds_or_not(text: str, expected: bool) -> None:
         ("tools == 'a'", 1, 7, "== does not go with a whole number and a text"),
         ("headers == 1", 1, 9, "does not go with texts by name and a whole number"),
         ("tools 3", 1, 7, "3 cannot stand here"),
+        ("stream &&\n  model = 'x'", 2, 9, "Write == to compare"),
+        ("stream & stream", 1, 8, "Write && for and"),
+        ("model == “x”", 1, 10, "straight quotes"),
+        ("tools == 3 # c", 1, 12, "# cannot stand here"),
         ("tools", 1, 1, "gives a whole number, not true or false"),
         ("  ", 1, 1, "is empty"),
         ("true" + " || true" * MAX_CHARACTERS, 1, 1, "4,000 characters"),
@@ -69,6 +73,33 @@ def test_a_failure_at_run_time_says_why(text: str, why: str) -> None:
     with pytest.raises(ConditionFailed) as caught:
         LANGUAGE.compile(text).holds(LANGUAGE.bind(VALUES))
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('model.matches("(a")', 1, 15),
+        ("stream ||\n  model.matches( // why\n  r'[')", 3, 3),
+        ('false && matches("é" + model, "(?P<")', 1, 31),
+    ],
+)
+def test_a_pattern_that_matches_cannot_use_is_refused_with_its_place(text: str, line: int, column: int) -> None:
+    with pytest.raises(BadCondition, match="no pattern that matches can use: invalid regular expression") as caught:
+        LANGUAGE.check(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"""model.matches("^claude-(opus|sonnet)-\\d+") && model.matches(r'\d')""",
+        """model == 'x.matches("(")' // .matches("(")""",
+        """model.matches("(" + 'a)')""",
+        "model.matches(model)",
+    ],
+)
+def test_what_is_no_bad_literal_passes(text: str) -> None:
+    LANGUAGE.check(text)
 
 
 def test_a_value_of_the_wrong_type_or_missing_is_a_failure() -> None:
