@@ -75,7 +75,10 @@ class Anthropic:
 
     def classify(self, status: int, body: bytes) -> Verdict:
         match status:
-            case 401 | 403:
+            case 401:
+                return Verdict.CREDENTIAL
+            case 403 if is_envelope(body):
+                # A page of what stands before the service, such as a firewall, knows nothing of the credential.
                 return Verdict.CREDENTIAL
             case 404 if is_envelope(body):
                 return Verdict.MODEL

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway.providers.anthropic import Anthropic
-from gateway.providers.base import CannotCall
+from gateway.providers.base import CannotCall, Verdict
+from gateway.wire.openai.errors import read_error
 from governance.snapshot import CredentialConfig, ProviderConfig
 
 
@@ -16,6 +17,12 @@ class Compatible(Anthropic):
         if not provider.base_url:
             raise CannotCall("It has no address. Enter the one that serves /v1/messages, without that path.")
         return provider.base_url.rstrip("/").removesuffix("/v1")
+
+    def classify(self, status: int, body: bytes) -> Verdict:
+        if status == 403 and read_error(body) is not None:
+            # Azure's front and many proxies refuse in a form of their own.
+            return Verdict.CREDENTIAL
+        return super().classify(status, body)
 
 
 class Foundry(Compatible):

@@ -26,17 +26,22 @@ _HOP_BY_HOP: Final = frozenset(
 
 _NOT_FORWARDED: Final = _HOP_BY_HOP | {
     b"accept-encoding",
+    b"anthropic-workspace-id",
+    b"api-key",
     b"authorization",
     b"content-length",
     b"cookie",
     b"expect",
     b"forwarded",
     b"host",
+    b"openai-organization",
+    b"openai-project",
     b"via",
     b"x-api-key",
     b"x-real-ip",
 }
-_NOT_FORWARDED_PREFIXES: Final = (b"x-comptroller-", b"x-forwarded-")
+"""Connections and formats apart: what some server takes as a credential, or as the choice of an account."""
+_NOT_FORWARDED_PREFIXES: Final = (b"proxy-", b"x-amz-", b"x-comptroller-", b"x-forwarded-", b"x-goog-")
 _VIRTUAL_KEY: Final = b"sk-cmp-"
 
 _NOT_RELAYED: Final = _HOP_BY_HOP | {

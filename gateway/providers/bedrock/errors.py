@@ -1,7 +1,8 @@
 """What Bedrock's errors mean, and the same in Anthropic's envelope: its sentence is kept word for word.
 
-The name of an error is in a header, `x-amzn-errortype`; status and sentence tell what is to be done as well. Source:
-the exceptions of `bedrock-runtime` in botocore's service model, and the sentences that its users report.
+The name of an error is in a header, `x-amzn-errortype`; status and sentence tell what is to be done as well. But the
+sentence of a 400 may quote what the client wrote: no part of it speaks about our credential or our quota. Source: the
+exceptions of `bedrock-runtime` in botocore's service model, and the sentences that its users report.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ _NO_MODEL: Final = (
     "is not available for this account",
 )
 """Parts of sentences, in lower case, that say: not this model, or not in this region or account."""
-
+_QUOTA: Final = "your request exceeds the service quota for your account"
+"""A whole sentence, in lower case: only as such it is Bedrock's own."""
 
 _IN_STREAM: Final = {
     "throttlingexception": "rate_limit_error",
@@ -69,17 +71,20 @@ def classify(status: int, body: bytes) -> Verdict:
         # One model's permission is missing: the credential itself was accepted.
         return Verdict.MODEL
     match status:
-        case 401 | 403:
+        case 401:
             return Verdict.CREDENTIAL
+        case 403:
+            # What stands before the service, a firewall's page for one, knows nothing of the credential.
+            return Verdict.CREDENTIAL if said or kind else Verdict.FAILED
         case 404:
             return Verdict.MODEL
         case 429 if "not ready" in sentence or kind == "ModelNotReadyException":
             return Verdict.OVERLOADED
         case 429:
             return Verdict.RATE_LIMITED
-        case 400 if "service quota" in sentence or kind == "ServiceQuotaExceededException":
+        case 400 if sentence.rstrip(".") == _QUOTA or kind == "ServiceQuotaExceededException":
             return Verdict.RATE_LIMITED
-        case 400 if "security token" in sentence or kind in ("UnrecognizedClientException", "ExpiredTokenException"):
+        case 400 if kind in ("UnrecognizedClientException", "ExpiredTokenException"):
             return Verdict.CREDENTIAL
         case 503 | 529:
             return Verdict.OVERLOADED

@@ -64,8 +64,11 @@ class Gemini:
     def classify(self, status: int, body: bytes) -> Verdict:
         problem = read_error(body)
         match status:
-            case 401 | 403:
+            case 401:
                 return Verdict.CREDENTIAL
+            case 403:
+                # What stands before the service, a firewall's page for one, knows nothing of the credential.
+                return Verdict.CREDENTIAL if problem is not None else Verdict.FAILED
             case 404:
                 # An address that is wrong altogether answers with a page.
                 return Verdict.MODEL if problem is not None else Verdict.FAILED
@@ -76,8 +79,9 @@ class Gemini:
             case 408 | 409:
                 return Verdict.FAILED
             case _ if 400 <= status < 500 and problem is not None:
-                # A wrong key is a 400 here; FAILED_PRECONDITION tells of the account's billing or country.
-                ours = problem.reason.startswith("API_KEY") or "API key" in problem.message
+                # A wrong key is a 400 here; FAILED_PRECONDITION tells of the account's billing or country. The sentence
+                # says nothing of it: it may quote the client.
+                ours = problem.reason.startswith("API_KEY")
                 return Verdict.CREDENTIAL if ours or problem.status == "FAILED_PRECONDITION" else Verdict.RELAY
         return Verdict.FAILED
 

@@ -32,7 +32,8 @@ def verdict(status: int, body: bytes) -> Verdict:
             # The account has nothing left to spend, as with OpenRouter: nothing that the client could mend.
             return Verdict.CREDENTIAL
         case 403:
-            return _forbidden(text)
+            # A page of what stands before the service, such as a firewall, knows nothing of the credential.
+            return _forbidden(text) if problem is not None else Verdict.FAILED
         case 404:
             # An address that is wrong altogether answers with a page.
             return Verdict.MODEL if problem is not None else Verdict.FAILED

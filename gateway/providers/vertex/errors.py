@@ -5,17 +5,25 @@ Claude's own errors come in Anthropic's envelope, those of Google's front in Goo
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from gateway.providers.anthropic import is_envelope
 from gateway.providers.base import Verdict
 from gateway.wire.google import envelope as google_envelope
 from gateway.wire.google import read_error
 
+_ONE_MODEL: Final = re.compile(r"\bpublishers/[^/\s]+/models/")
+"""In a 403, which says of a model that is not there that it "may not exist": the credential itself was accepted."""
+
 
 def classify(status: int, body: bytes) -> Verdict:
     """What an answer outside 2xx means."""
     match status:
-        case 401 | 403:
+        case 401:
             return Verdict.CREDENTIAL
+        case 403:
+            return _forbidden(body)
         case 404:
             return Verdict.MODEL
         case 429:
@@ -30,6 +38,14 @@ def classify(status: int, body: bytes) -> Verdict:
             # The project's own state, such as an API that is switched off: nothing that the client could mend.
             return Verdict.CREDENTIAL if problem.status == "FAILED_PRECONDITION" else Verdict.RELAY
     return Verdict.FAILED
+
+
+def _forbidden(body: bytes) -> Verdict:
+    problem = read_error(body)
+    if problem is None:
+        # What stands before the service, a firewall's page for one, knows nothing of the credential.
+        return Verdict.CREDENTIAL if is_envelope(body) else Verdict.FAILED
+    return Verdict.MODEL if _ONE_MODEL.search(problem.message) else Verdict.CREDENTIAL
 
 
 def envelope(status: int, body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.providers import PROVIDERS
-from gateway.providers.base import Call, CannotCall, Operation, UpstreamRequest
+from gateway.providers.base import Call, CannotCall, Operation, UpstreamRequest, Verdict
 from gateway.wire.forms import Form
 from gateway.wire.headers import Headers
 from governance.snapshot import CredentialConfig, ProviderConfig
@@ -65,3 +65,17 @@ async def test_without_an_address(kind: str) -> None:
 
 def test_their_price_lists() -> None:
     assert (PROVIDERS["foundry"].platform, PROVIDERS["compatible"].platform) == ("foundry", "anthropic")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "verdict"),
+    [
+        ("anthropic", b"<html>Blocked.</html>", Verdict.FAILED),
+        ("compatible", b"<html>Blocked.</html>", Verdict.FAILED),
+        ("foundry", b"", Verdict.FAILED),
+        ("anthropic", b'{"type":"error","error":{"type":"permission_error","message":"No."}}', Verdict.CREDENTIAL),
+        ("foundry", b'{"error":{"code":"PermissionDenied","message":"The principal lacks it."}}', Verdict.CREDENTIAL),
+    ],
+)
+def test_only_the_provider_itself_refuses_a_credential(kind: str, body: bytes, verdict: Verdict) -> None:
+    assert PROVIDERS[kind].classify(403, body) is verdict

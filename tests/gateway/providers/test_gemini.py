@@ -172,6 +172,9 @@ async def test_a_wrong_key_is_ours_to_mend(fake: Fake) -> None:
     assert answer.status_code == 400
     assert GEMINI.classify(400, answer.content) is Verdict.CREDENTIAL
     assert GEMINI.classify(404, b"<html>") is Verdict.FAILED
+    assert GEMINI.classify(403, b"<html>") is Verdict.FAILED
+    named = b'{"error": {"code": 400, "message": "properties[API key]: wrong", "status": "INVALID_ARGUMENT"}}'
+    assert GEMINI.classify(400, named) is Verdict.RELAY
     precondition = b'{"error":{"code":400,"message":"No billing.","status":"FAILED_PRECONDITION"}}'
     assert GEMINI.classify(400, precondition) is Verdict.CREDENTIAL
 

@@ -86,6 +86,23 @@ def test_a_provider_sees_what_it_may_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"api-key",
+        b"x-goog-api-key",
+        b"x-goog-user-project",
+        b"openai-organization",
+        b"openai-project",
+        b"x-amz-security-token",
+        b"anthropic-workspace-id",
+        b"proxy-authorization",
+    ],
+)
+def test_a_client_chooses_no_account_anywhere(name: bytes) -> None:
+    assert forwardable(Headers([(name, b"theirs")])) == [(b"accept-encoding", b"identity")]
+
+
 @given(st.permutations(REQUEST))
 def test_no_credential_travels_on(raw: list[tuple[bytes, bytes]]) -> None:
     assert not any(b"sk-cmp" in value or b"10.0.0.1" in value for _, value in forwardable(Headers(raw)))

@@ -46,6 +46,9 @@ CASES = [
     (403, {"Message": "Authentication failed: Please make sure your API Key is valid."}, Verdict.CREDENTIAL),
     (403, {"message": "User: x is not authorized to perform: bedrock:InvokeModel on resource: y"}, Verdict.MODEL),
     (401, {}, Verdict.CREDENTIAL),
+    (403, {}, Verdict.FAILED),
+    (400, {"message": "tool_choice: Tool 'security token' not found in provided tools"}, Verdict.RELAY),
+    (400, {"message": "service quota: Extra inputs are not permitted"}, Verdict.RELAY),
     (400, {"__type": "x#ExpiredTokenException", "message": "Expired."}, Verdict.CREDENTIAL),
     (429, {"__type": "ModelNotReadyException", "message": "Wait."}, Verdict.OVERLOADED),
 ]

@@ -258,6 +258,7 @@ def error(message: str, code: Any = None, kind: str = "invalid_request_error") -
     [
         (401, error("Incorrect API key provided", "invalid_api_key"), Verdict.CREDENTIAL),
         (402, error("Insufficient credits", 402), Verdict.CREDENTIAL),
+        (403, b"<html>Blocked.</html>", Verdict.FAILED),
         (403, error("Country not supported", "unsupported_country_region_territory"), Verdict.CREDENTIAL),
         (403, error("Project `p` does not have access to model `gpt-9`", "model_not_found"), Verdict.MODEL),
         (403, error("Your chosen model requires moderation and your input was flagged", 403), Verdict.RELAY),

@@ -202,8 +202,16 @@ def test_regions_cost_more_from_generation_4_5_on(served: str, region: str, nano
 ENVELOPE = b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long"},"request_id":"x"}'
 
 
-def google(status: int, name: str = "INVALID_ARGUMENT") -> bytes:
-    return json.dumps({"error": {"code": status, "message": "Said by Google.", "status": name}}).encode()
+def google(status: int, name: str = "INVALID_ARGUMENT", message: str = "Said by Google.") -> bytes:
+    return json.dumps({"error": {"code": status, "message": message, "status": name}}).encode()
+
+
+NO_SUCH_MODEL = google(
+    403,
+    "PERMISSION_DENIED",
+    "Permission 'aiplatform.endpoints.predict' denied on resource '//aiplatform.googleapis.com/projects/p/locations/"
+    "global/publishers/anthropic/models/claude-typo' (or it may not exist).",
+)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +224,8 @@ def google(status: int, name: str = "INVALID_ARGUMENT") -> bytes:
         (400, b"<html>", Verdict.FAILED),
         (401, google(401, "UNAUTHENTICATED"), Verdict.CREDENTIAL),
         (403, google(403, "PERMISSION_DENIED"), Verdict.CREDENTIAL),
+        (403, b"<html>", Verdict.FAILED),
+        (403, NO_SUCH_MODEL, Verdict.MODEL),
         (404, google(404, "NOT_FOUND"), Verdict.MODEL),
         (408, b"", Verdict.FAILED),
         (429, google(429, "RESOURCE_EXHAUSTED"), Verdict.RATE_LIMITED),

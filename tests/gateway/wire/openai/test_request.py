@@ -251,6 +251,23 @@ def test_a_client_of_the_same_format_has_its_own_bytes_sent() -> None:
         spliced(b"[]", "m")
 
 
+def test_a_client_does_not_choose_the_tier_of_the_account() -> None:
+    assert spliced(b'{"model":"x","service_tier":"priority","n":1.50}', "m") == b'{"model":"m","n":1.50}'
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"web_search_options": {}}, "`web_search_options` has a fee"),
+        ({"plugins": [{"id": "web"}]}, "`plugins` has a fee"),
+        ({"tools": [{"type": "function", "function": {"name": "a"}}, {"type": "web_search"}]}, r"`tools\[1\]` is run"),
+    ],
+)
+def test_what_has_a_fee_that_is_not_metered_is_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(CannotTranslate, match=sentence):
+        spliced(json.dumps({"model": "m", "messages": [], **given}).encode(), "m")
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
