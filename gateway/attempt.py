@@ -42,6 +42,9 @@ _REQUEST_IDS: Final = (b"request-id", b"x-request-id", b"x-amzn-requestid", b"ap
 """Where a provider names the request: Anthropic, OpenAI, Amazon, Azure."""
 
 
+_MALFORMED: Final = (TypeError, RecursionError, msgspec.DecodeError, UnicodeDecodeError)
+"""What a translation raises over a body that is JSON, but not what its format promises."""
+
 _NO_THREADS: Final = "thread: this provider holds no conversations. Send the whole conversation."
 """Anthropic's SDK does so by itself when it is told with the code; left out, the conversation would be lost unseen."""
 
@@ -110,9 +113,10 @@ async def attempt(exchange: Exchange, target: Target, *, alone: bool, hedge: boo
         target.provider, target.credential, began, _tokens(exchange, target)
     )
     exchange.attempts.append(tried)
-    call = call_of(exchange, target)
     try:
-        response = await _open(exchange, tried, await _request(exchange, tried, provider, call))
+        call, request = await _request(exchange, tried, provider)
+        response = await _open(exchange, tried, request)
+        del request  # with its body
     except TryNext as error:
         tried.failed = error.reason
         raise
@@ -156,18 +160,23 @@ async def _answer(
     raise TryNext(errors.provider_failed(message), "answer")
 
 
-async def _request(exchange: Exchange, tried: Attempt, provider: Provider, call: Call) -> UpstreamRequest:
+async def _request(exchange: Exchange, tried: Attempt, provider: Provider) -> tuple[Call, UpstreamRequest]:
     try:
+        call = call_of(exchange, tried.target)
         if provider.form is not Form.ANTHROPIC and continues_thread(call.body):
             raise CannotCall(_NO_THREADS, client_error=True, code="thread_unsupported_request")
-        return await provider.request(call)
-    except CannotCall as error:
+        return call, await provider.request(call)
+    except (CannotCall, *_MALFORMED) as problem:
+        error = problem
+        if not isinstance(error, CannotCall):
+            error = CannotCall("The request has a shape that this provider cannot be sent.", client_error=True)
         ended(exchange, tried, str(error), Result.NOTHING if error.client_error else Result.CANNOT_CALL)
         if not error.client_error:
-            log.error("Provider %s cannot be called: %s", call.provider.name, error)
-            message = f"The provider {call.provider.name} cannot be called: {error}"
+            name = tried.target.provider.name
+            log.error("Provider %s cannot be called: %s", name, error)
+            message = f"The provider {name} cannot be called: {error}"
             raise TryNext(errors.provider_failed(message), "cannot_call") from None
-        missing = call.operation is Operation.COUNT_TOKENS
+        missing = exchange.operation is Operation.COUNT_TOKENS
         refusal = errors.cannot_serve(str(error), missing=missing, code=error.code)
         raise TryNext(refusal, "cannot_serve") from None
 

@@ -5,6 +5,7 @@ What is not one of the Claude formats is translated here; from then on every req
 
 from __future__ import annotations
 
+import asyncio
 import time
 from fnmatch import fnmatchcase
 
@@ -13,8 +14,12 @@ from gateway.exchange import Exchange
 from gateway.line import BodyOverdue, BodyTooLarge
 from gateway.place import body_came
 from gateway.wire import attribution
+from gateway.wire.forms import CLAUDE
 from gateway.wire.peek import BadBody, Peek, peek
 from governance.domain.access import Grant, ProjectRef
+
+LARGE_BODY = 128 * 1024
+"""Bytes from which a translation takes milliseconds, in which no stream of the process would go on."""
 
 
 async def read(exchange: Exchange) -> Peek:
@@ -25,9 +30,8 @@ async def read(exchange: Exchange) -> Peek:
     body_came(exchange)
     exchange.record.request_bytes = len(exchange.body)
     try:
-        messages = exchange.format.messages(exchange.body)
-        if messages is not exchange.body:
-            exchange.untranslated, exchange.body = exchange.body, messages
+        await _translate(exchange)
+        messages = exchange.body
         request = peek(messages, model=exchange.path_model, stream=exchange.path_stream)
     except BadBody as error:
         attribute(exchange, None)
@@ -38,6 +42,24 @@ async def read(exchange: Exchange) -> Peek:
     record.stream = request.stream
     attribute(exchange, request)
     return request
+
+
+async def _translate(exchange: Exchange) -> None:
+    """Have a body of another format become Messages; a large one in a thread, one at a time: others' streams go on."""
+    spoken, body = exchange.format, exchange.body
+    if spoken.form in CLAUDE:
+        return
+    try:
+        if len(body) < LARGE_BODY:
+            exchange.body = spoken.messages(body)
+        else:
+            async with exchange.gateway.translating:
+                exchange.body = await asyncio.to_thread(spoken.messages, body)
+    except (RecursionError, TypeError) as error:
+        raise BadBody(
+            f"The body has a shape that cannot be read ({type(error).__name__}). Send fewer levels."
+        ) from None
+    exchange.untranslated = body
 
 
 def attribute(exchange: Exchange, request: Peek | None) -> None:

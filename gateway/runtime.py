@@ -90,6 +90,8 @@ class Gateway:
         self.availability = Availability(on_rejected=self._credential_rejected)
         self.provider_health = ProviderHealthTeller(self.availability, self.recorder.owner)
         self.stall_seconds: float = configured["COMPTROLLER_STALL_SECONDS"]
+        self.translating = asyncio.Semaphore(1)
+        """Held by the one large body that is being translated."""
         self.repeats = Repeats()
         self.floods = Floods()
         self.gate = Gate(

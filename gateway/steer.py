@@ -78,9 +78,8 @@ def _follow(exchange: Exchange, grant: Grant, model: str, decision: Decision) ->
     record.routing = {**record.routing, **told}
     if not decision.steps:
         return
-    if decision.rule:
-        record.route_rule = decision.rule[:120]
     if decision.deny:
+        record.route_rule = decision.rule[:120]
         raise errors.denied_by_rule(decision.rule, decision.deny)
     if decision.max_tokens is not None:
         _cap(exchange, decision.max_tokens)
@@ -89,21 +88,32 @@ def _follow(exchange: Exchange, grant: Grant, model: str, decision: Decision) ->
     exchange.hedge_seconds = None if decision.hedge_ms is None else decision.hedge_ms / 1000
     if decision.targets or decision.fallbacks:
         _plan(exchange, grant, model, decision)
+    if decision.rule and exchange.plan:
+        record.route_rule = decision.rule[:120]
+    else:
+        record.routing.pop("rule", None)
 
 
 def _plan(exchange: Exchange, grant: Grant, model: str, decision: Decision) -> None:
     """Targets first (what was asked for, where a rule names only fallbacks), then each fallback in its own tier."""
     firsts: Sequence[RuleTarget] = decision.targets or (RuleTarget(),)
-    planned = [Planned(target.model or model, target.provider_id, 0, target.weight) for target in firsts]
-    planned += [
-        Planned(target.model or model, target.provider_id, tier, target.weight)
-        for tier, target in enumerate(decision.fallbacks, 1)
-    ]
-    judged = [(each, _why_not(exchange, grant, each)) for each in planned]
+    wanted = [(target, 0) for target in firsts]
+    wanted += [(target, tier) for tier, target in enumerate(decision.fallbacks, 1)]
+    judged: list[tuple[Planned, str]] = []
+    kept: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
     names = exchange.snapshot.providers
+    for target, tier in wanted:
+        planned = Planned(target.model or model, target.provider_id, tier, target.weight)
+        why, told = _why_not(exchange, grant, planned), _told(planned, target.provider, names)
+        judged.append((planned, why))
+        if why:
+            left_out.append(told | {"why": why})
+        else:
+            kept.append(told)
     routing: dict[str, Any] = exchange.record.routing
-    routing["targets"] = [_told(each, names) for each, why in judged if not why]
-    if left_out := [_told(each, names) | {"why": why} for each, why in judged if why]:
+    routing["targets"] = kept
+    if left_out:
         routing["left_out"] = left_out
     exchange.plan = tuple(each for each, why in judged if not why)
 
@@ -121,11 +131,11 @@ def _why_not(exchange: Exchange, grant: Grant, planned: Planned) -> str:
     return ""
 
 
-def _told(planned: Planned, providers: Mapping[int, ProviderConfig]) -> dict[str, Any]:
+def _told(planned: Planned, name: str, providers: Mapping[int, ProviderConfig]) -> dict[str, Any]:
     told: dict[str, Any] = {"model": planned.model[:200], "tier": planned.tier}
     if planned.provider_id is not None:
         config = providers.get(planned.provider_id)
-        told["provider"] = config.name if config else "gone"
+        told["provider"] = config.name if config else name or "gone"
     if planned.weight != 1.0:
         told["weight"] = planned.weight
     return told

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from governance.domain.access import Grant
 from governance.domain.cel import BadCondition
 from governance.domain.complexity import DEFAULT_WEIGHTS
 from governance.domain.facts import LANGUAGE
-from governance.domain.routing import SCOPES, Chain, Group, Rule
-from governance.models import RoutingRule, RoutingSettings
+from governance.domain.routing import SCOPES, Action, Chain, Group, Rule, RuleTarget
+from governance.models import Provider, RoutingRule, RoutingSettings
 
 NOBODY = Chain()
 Target = tuple[str, int]
@@ -40,6 +40,7 @@ def read(breathe: Callable[[], None] = lambda: None) -> Rules:
     """The rules and weights now; call inside a transaction. One that does not compile is left out and named."""
     placed: defaultdict[Target, list[Rule]] = defaultdict(list)
     problems: dict[int, str] = {}
+    names = dict(Provider.objects.values_list("pk", "name"))
     for row in RoutingRule.objects.filter(is_active=True).order_by("position", "pk"):
         try:
             condition = LANGUAGE.compile(row.condition)
@@ -47,8 +48,17 @@ def read(breathe: Callable[[], None] = lambda: None) -> Rules:
             problems[row.pk] = str(error)
             continue
         target = 0 if row.scope == RoutingRule.Scope.GLOBAL else getattr(row, f"{row.scope}_id")
-        placed[row.scope, target].append(Rule(row.pk, row.name, row.scope, condition, row.action))
+        placed[row.scope, target].append(Rule(row.pk, row.name, row.scope, condition, _named(row.action, names)))
         breathe()
     groups = {place: Group.several(rules) for place, rules in placed.items()}
     settings = RoutingSettings.objects.first() or RoutingSettings()
     return Rules(groups, settings.weights, problems)
+
+
+def _named(action: Action, names: Mapping[int, str]) -> Action:
+    """With the names that the providers have now; one that is gone keeps the name that the rule remembers."""
+
+    def now(target: RuleTarget) -> RuleTarget:
+        return replace(target, provider=names.get(target.provider_id or 0, target.provider))
+
+    return replace(action, targets=tuple(map(now, action.targets)), fallbacks=tuple(map(now, action.fallbacks)))

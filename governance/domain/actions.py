@@ -82,4 +82,6 @@ def action_of(
 
 
 def _target(stored: Mapping[str, Any]) -> RuleTarget:
-    return RuleTarget(stored.get("provider_id"), stored.get("model", ""), float(stored.get("weight", 1)))
+    return RuleTarget(
+        stored.get("provider_id"), stored.get("model", ""), float(stored.get("weight", 1)), stored.get("provider", "")
+    )

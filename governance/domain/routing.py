@@ -33,6 +33,8 @@ class RuleTarget:
     provider_id: int | None = None
     model: str = ""
     weight: float = 1.0
+    provider: str = field(default="", compare=False)
+    """What the provider is called, or was when the rule was saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ class _Taken:
 
 
 def describe(action: Action, providers: Mapping[int, str] | None = None) -> str:
-    """The action in words; without `providers` (names by id) it names none of them."""
+    """The action in words; without `providers` (names by id) they are called what the targets call them."""
     told = []
     if action.deny:
         told.append("refused")
@@ -270,8 +272,10 @@ def _named(targets: Sequence[RuleTarget], providers: Mapping[int, str] | None, *
     told = []
     for target in targets:
         name = target.model or "the same model"
-        if target.provider_id is not None and providers is not None:
-            name += f" at {providers.get(target.provider_id, 'a provider that is gone')}"
+        if target.provider_id is not None:
+            gone = "a provider that is gone"
+            place = target.provider or gone if providers is None else providers.get(target.provider_id, gone)
+            name += f" at {place}"
         if weighted and len(targets) > 1 and total > 0:
             name += f" ({100 * target.weight / total:.0f} %)"
         told.append(name)

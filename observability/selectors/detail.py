@@ -157,6 +157,7 @@ _SCOPES = {"virtual_key": "key", "team": "team", "customer": "customer", "global
 
 def routing(request: Request) -> RoutingTold:
     told: dict[str, Any] = request.routing
+    decided = told.get("rule") if told.get("targets") or not told.get("left_out") else None
     steps = tuple(
         RoutingStep(
             rule_id=step.get("id"),
@@ -164,7 +165,7 @@ def routing(request: Request) -> RoutingTold:
             scope=_SCOPES.get(str(step.get("scope", "")), str(step.get("scope", ""))),
             told=str(step.get("told", "")),
             failed=bool(step.get("failed")),
-            decided=bool(told.get("rule")) and step.get("rule") == told["rule"] and not step.get("failed"),
+            decided=bool(decided) and step.get("rule") == decided and not step.get("failed"),
         )
         for step in told.get("steps", ())
     )
@@ -190,11 +191,11 @@ def _routing_verdict(request: Request, told: dict[str, Any], steps: tuple[Routin
         sentences.append(
             f"An alias puts {alias.get('to')} in the place of {alias.get('from')} ({alias.get('pattern')})."
         )
-    if rule := told.get("rule"):
+    if told.get("left_out") and not told.get("targets"):
+        sentences.append("None of the targets of the rules may be used: the request went on as if no rule decided.")
+    elif rule := told.get("rule"):
         end = "refused it" if request.status == "refused" and not told.get("targets") else "decided"
         sentences.append(f"The rule “{rule}” {end}.")
-        if told.get("left_out") and not told.get("targets"):
-            sentences.append("None of its targets may be used by this key: the request went on as if no rule decided.")
     elif any(not step.failed for step in steps):
         sentences.append("No rule chose a target; those that matched are below.")
     elif looked:

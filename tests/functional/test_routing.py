@@ -95,8 +95,9 @@ def test_a_rule_allows_nothing_that_the_key_may_not(product: Product) -> None:
     _rules(product, "narrow", {"condition": "true", "targets": [{"model": HAIKU}]}, models=["claude-opus-*"])
     answer = product.post("hello", key="narrow", model=OPUS)
     assert answer.json()["model"] == OPUS
-    routing = product.row(answer.headers["request-id"])["routing"]
-    assert routing["targets"] == []
+    row = product.row(answer.headers["request-id"])
+    routing = row["routing"]
+    assert (row["route_rule"], routing["targets"], "rule" in routing) == ("", [], False)
     assert [(out["model"], out["why"]) for out in routing["left_out"]] == [
         (HAIKU, "the key may not use this model there")
     ]

@@ -11,7 +11,7 @@ from gateway.providers.base import Call, CannotCall, Operation, Translation, Ups
 from gateway.providers.bedrock import answer, errors, listing
 from gateway.providers.bedrock.body import body_of, unsupported_betas
 from gateway.providers.bedrock.signing import signer
-from gateway.providers.common import mapped, with_extra
+from gateway.providers.common import mapped, off_the_loop, with_extra
 from gateway.wire.forms import Form
 from gateway.wire.headers import forwardable
 from governance.domain import bedrock_ids
@@ -37,7 +37,7 @@ class Bedrock:
 
     async def request(self, call: Call) -> UpstreamRequest:
         url = f"{_base(call.provider)}/model/{_segment(self._called(call))}/{_action(call)}"
-        body = body_of(call)
+        body = await off_the_loop(len(call.body), body_of, call)
         said = dict(reversed(forwardable(call.headers)))
         headers = _headers(call, said)
         credential, region = call.credential, call.provider.region

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.providers.base import Call, CannotCall, Operation, UpstreamRequest, Verdict
-from gateway.providers.common import listed, mapped, with_extra
+from gateway.providers.common import listed, mapped, off_the_loop, with_extra
 from gateway.providers.gemini.translation import GeminiTranslation
 from gateway.wire.forms import Form
 from gateway.wire.gemini.request import MOST_OUTPUT, to_count, translate
@@ -35,7 +35,8 @@ class Gemini:
         model = self.model_id(call.provider, call.model)
         counts = call.operation is Operation.COUNT_TOKENS
         try:
-            body = to_count(call.body, model=model) if counts else _body(call, model)
+            work = partial(to_count, call.body, model=model) if counts else partial(_body, call, model)
+            body = await off_the_loop(len(call.body), work)
         except (CannotTranslate, msgspec.MsgspecError) as error:
             raise CannotCall(str(error), client_error=True) from None
         how = "countTokens" if counts else "streamGenerateContent?alt=sse" if call.stream else "generateContent"

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.providers.base import Call, CannotCall, Operation, UpstreamRequest, Verdict
-from gateway.providers.common import listed, mapped, with_extra
+from gateway.providers.common import listed, mapped, off_the_loop, with_extra
 from gateway.providers.vertex import credentials, errors
 from gateway.providers.vertex.body import accepted, body_of
 from gateway.wire.forms import Form
@@ -31,7 +31,7 @@ class Vertex:
 
     async def request(self, call: Call) -> UpstreamRequest:
         model = self.model_id(call.provider, call.model)
-        url, body = _url(call, model), body_of(call, model)
+        url, body = _url(call, model), await off_the_loop(len(call.body), body_of, call, model)
         token = await credentials.tokens(call.credential).get()
         headers = [*_headers(call), (b"authorization", f"Bearer {token}".encode())]
         return UpstreamRequest(url, with_extra(headers, call.extra_headers), body)

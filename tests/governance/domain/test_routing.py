@@ -205,3 +205,9 @@ def test_two_hundred_rules_stand_in_few_groups() -> None:
     assert len(chain.groups) == 13
     assert [one.id for one in chain.rules] == list(range(200))
     assert all(before.rules[-1].id < after.rules[0].id for before, after in pairwise(chain.groups))
+
+
+def test_a_step_names_providers_as_its_rule_remembers_them() -> None:
+    action = Action(targets=(RuleTarget(7, provider="slow"),), fallbacks=(RuleTarget(8, provider="two"),))
+    (step,) = decide(chain_of([rule(1, "true", action)]), Facts()).steps
+    assert step.told == "to the same model at slow; then the same model at two"
