@@ -68,6 +68,6 @@ def _refuse_unmetered(asked: _Options) -> None:
         kind = tool.get("type") if isinstance(tool, dict) else None
         if isinstance(kind, str) and kind not in _RUN_BY_THE_CLIENT:
             raise CannotTranslate(
-                f"`tools[{index}]` is run by the provider for a fee that is not metered here, so it is refused: declare "
-                "it as a function and run it yourself, or leave it out."
+                f"`tools[{index}]` is run by the provider for a fee that is not metered here, so it is refused: "
+                "declare it as a function and run it yourself, or leave it out."
             )
