@@ -86,7 +86,7 @@ def _ask(provider: ProviderConfig, credential: CredentialConfig) -> Found:
     try:
         models = PROVIDERS[provider.kind].models(provider, credential)
     except CannotCall as error:
-        return Found(credential.name, False, str(error), time.monotonic() - began)
+        return Found(credential.name, False, f"{error} {error.detail}".rstrip(), time.monotonic() - began)
     took = time.monotonic() - began
     if not models:
         return Found(credential.name, True, "It answers, and lists no model that this account can use.", took)

@@ -77,13 +77,15 @@ class CannotCall(Exception):
     """This target cannot be sent the request: no token, no region, nothing it can be translated into.
 
     The text says why and what to do, for the log and the client; `client_error` tells that every provider of this kind
-    would refuse what the client asks for, `code` what Anthropic's SDK goes by then.
+    would refuse what the client asks for, `code` what Anthropic's SDK goes by then. `detail` is for the log and the
+    admin alone: the words of a cloud's library, which name accounts, roles and files.
     """
 
-    def __init__(self, message: str, *, client_error: bool = False, code: str = "") -> None:
+    def __init__(self, message: str, *, client_error: bool = False, code: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.client_error = client_error
         self.code = code
+        self.detail = detail
 
 
 class Untranslatable(Exception):

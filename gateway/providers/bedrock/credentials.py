@@ -14,6 +14,9 @@ CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 10
 _SESSION_NAME: Final = "comptroller"
 """What CloudTrail shows of an assumed role."""
+_NONE: Final = (
+    "AWS gave no credentials. The administrators find the reason in the gateway's log and in a provider check."
+)
 
 # Its debug lines have tokens, signatures and whole answers of the token service in them.
 logging.getLogger("botocore").setLevel(logging.INFO)
@@ -85,7 +88,7 @@ def find(method: str, identifier: str, secret: str, region: str) -> Any:
         fetcher = AssumeRoleCredentialFetcher(session.create_client, source, identifier, extra_args=asked)
         return DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
     except BotoCoreError as error:
-        raise CannotCall(f"AWS gave no credentials: {error}") from None
+        raise CannotCall(_NONE, detail=str(error)) from None
 
 
 def freeze(credentials: Any) -> Any:
@@ -95,10 +98,10 @@ def freeze(credentials: Any) -> Any:
     try:
         return credentials.get_frozen_credentials()
     except (BotoCoreError, ClientError) as error:
-        raise CannotCall(f"AWS gave no credentials: {error}") from None
+        raise CannotCall(_NONE, detail=str(error)) from None
     except Exception as error:
         # What somebody in the place of a token service answers breaks botocore's parsers, which quote it.
-        raise CannotCall(f"AWS gave no credentials: {type(error).__name__}") from None
+        raise CannotCall(_NONE, detail=type(error).__name__) from None
 
 
 def _session(profile: str, region: str) -> Any:

@@ -53,8 +53,9 @@ def _of_environment() -> Token:
         found, _ = google.auth.default(scopes=SCOPES, request=_transport())
     except exceptions.GoogleAuthError as error:
         raise CannotCall(
-            f"The environment has no Google credentials: {error} Set GOOGLE_APPLICATION_CREDENTIALS or run where "
-            "Google's metadata server gives some."
+            "The environment has no Google credentials. Set GOOGLE_APPLICATION_CREDENTIALS or run where Google's "
+            "metadata server gives some.",
+            detail=str(error)[:300],
         ) from None
     return _refreshed(found)
 
@@ -63,7 +64,11 @@ def _refreshed(found: Any) -> Token:
     try:
         found.refresh(_transport())
     except exceptions.GoogleAuthError as error:
-        raise CannotCall(f"Google gives no token for the credential: {str(error)[:300]}") from None
+        raise CannotCall(
+            "Google gives no token for the credential. The administrators find the reason in the gateway's log and in "
+            "a provider check.",
+            detail=str(error)[:300],
+        ) from None
     if not found.token or found.expiry is None:
         raise CannotCall("Google gives a token without an end for the credential, which cannot be kept.")
     return Token(found.token, found.expiry.replace(tzinfo=UTC).timestamp())

@@ -46,8 +46,8 @@ class Tokens:
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._running: Future[None] | None = None
-        self._failed: tuple[float, str] | None = None
-        """When the last refresh failed, in Unix seconds, and why; None after one that did not."""
+        self._failed: tuple[float, str, str] | None = None
+        """When the last refresh failed, in Unix seconds, why, and the library's words; None after one that did not."""
         self._timer: threading.Timer | None = None
         self._used = False
 
@@ -77,7 +77,7 @@ class Tokens:
             if failed is not None and waits and self._running is None:
                 if token is not None and now < token.ends:
                     return token.value
-                raise CannotCall(failed[1])
+                raise CannotCall(failed[1], detail=failed[2])
             return None
         if now >= self._due(token) and not waits:
             self._refresh()
@@ -87,7 +87,8 @@ class Tokens:
         """After a refresh that was waited for."""
         token = self._token
         if token is None or time.time() >= token.ends:
-            raise CannotCall(self._failed[1] if self._failed else "Google gave a token that has ended already.")
+            _, why, detail = self._failed or (0.0, "Google gave a token that has ended already.", "")
+            raise CannotCall(why, detail=detail)
         return token.value
 
     def _due(self, token: Token) -> float:
@@ -105,10 +106,10 @@ class Tokens:
         try:
             token = self._fetch()
         except CannotCall as error:
-            failed = (time.time(), str(error))
+            failed = (time.time(), str(error), error.detail)
         except Exception as error:
             # Whatever a credential's library raises: its text may quote the key, its name does not.
-            failed = (time.time(), f"The Google credential cannot be used ({type(error).__name__}).")
+            failed = (time.time(), f"The Google credential cannot be used ({type(error).__name__}).", "")
         with self._lock:
             self._token, self._failed, self._running = token, failed, None
         if failed is None and token is not None:

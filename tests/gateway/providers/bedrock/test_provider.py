@@ -132,10 +132,14 @@ async def test_temporary_keys_are_renewed_before_they_end(fake: fakes.Bedrock, m
     ],
 )
 async def test_what_gives_no_credentials_says_why(fake: fakes.Bedrock, who: CredentialConfig, sentence: str) -> None:
-    with pytest.raises(CannotCall, match=sentence) as refused:
+    with pytest.raises(CannotCall) as refused:
         await KIND.request(call(BODY, at=provider(fake.url), credential=who))
+    assert sentence in f"{refused.value} {refused.value.detail}"
     assert not refused.value.client_error
-    assert SECRET_KEY not in str(refused.value)
+    assert SECRET_KEY not in f"{refused.value} {refused.value.detail}"
+    # What AWS says is not for the client: it names accounts and roles.
+    assert "arn:" not in str(refused.value)
+    assert "nobody" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

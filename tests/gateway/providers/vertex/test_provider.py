@@ -105,8 +105,10 @@ async def test_the_environments_credentials(fake: Fake, tmp_path: Path, monkeypa
     assert sent(await asked(fake, key=credential(method="google_default"))).status_code == 200
     tokens.forget()
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    with pytest.raises(CannotCall, match="The environment has no Google credentials"):
+    with pytest.raises(CannotCall, match="The environment has no Google credentials") as refused:
         await asked(fake, key=credential(method="google_default"))
+    assert str(tmp_path) in refused.value.detail
+    assert str(tmp_path) not in str(refused.value)
 
 
 @pytest.mark.parametrize("secret", ["", "nonsense", "{}", "[1]", '{"type": "service_account", "private_key": "x"}'])
@@ -117,9 +119,11 @@ async def test_a_secret_that_is_no_key(fake: Fake, secret: str) -> None:
 
 async def test_google_denies_a_token(fake: Fake) -> None:
     fake.tokens.failing = (400, b'{"error": "invalid_grant", "error_description": "account disabled"}')
-    with pytest.raises(CannotCall, match="account disabled") as raised:
+    with pytest.raises(CannotCall, match="Google gives no token") as raised:
         await asked(fake)
     assert not raised.value.client_error
+    assert "account disabled" in raised.value.detail
+    assert "account disabled" not in str(raised.value)
 
 
 async def test_another_method_is_refused(fake: Fake) -> None:
