@@ -173,7 +173,7 @@ async def _request(exchange: Exchange, tried: Attempt, provider: Provider) -> tu
         ended(exchange, tried, str(error), Result.NOTHING if error.client_error else Result.CANNOT_CALL)
         if not error.client_error:
             name = tried.target.provider.name
-            log.error("Provider %s cannot be called: %s", name, error)
+            log.error("Provider %s cannot be called: %s", name, f"{error} {error.detail}".rstrip())
             message = f"The provider {name} cannot be called: {error}"
             raise TryNext(errors.provider_failed(message), "cannot_call") from None
         missing = exchange.operation is Operation.COUNT_TOKENS
