@@ -188,6 +188,14 @@ class Product:
         assert answer.status_code < 300, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
+    def switch_off_all_but(self, kind: str) -> None:
+        """Leave no provider of another kind active."""
+        with contextlib.suppress(httpx.HTTPError):
+            found = self.api("GET", "providers/", params={"is_active": "true", "page_size": "1000"})["results"]
+            for provider in found:
+                if provider["kind"] != kind:
+                    self.api("PATCH", f"providers/{provider['id']}/", json={"is_active": False})
+
     def row(self, request_id: str, seconds: float = 10) -> dict[str, Any]:
         """The request's row, waited for: it is written within a quarter of a second after the answer."""
         deadline = time.monotonic() + seconds
