@@ -115,7 +115,11 @@ class BedrockFormat:
         return body
 
     def count(self, body: bytes) -> bytes:
-        return b'{"inputTokens":%d}' % _count(body).input_tokens
+        """What came, where it is no count."""
+        try:
+            return b'{"inputTokens":%d}' % _count(body).input_tokens
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return body
 
     def error(self, status: int, body: bytes) -> tuple[HeaderList, bytes]:
         kind, message = _read(body)

@@ -37,10 +37,17 @@ _encode = msgspec.json.Encoder().encode
 def without_foreign_thinking(body: bytes) -> bytes:
     """The body without such blocks, and without messages that were nothing else; itself where it has none.
 
-    Everything else keeps its bytes. Raises msgspec.DecodeError for what is no Messages body.
+    Everything else keeps its bytes. What is no Messages body stays as it is: that is the provider's to tell.
     """
     if _MARK not in body:
         return body
+    try:
+        return _cleared(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return body
+
+
+def _cleared(body: bytes) -> bytes:
     messages = _messages(body).messages
     kept = [made for message in messages if (made := _without(message)) is not None]
     if len(kept) == len(messages) and all(made is message for made, message in zip(kept, messages, strict=True)):

@@ -6,12 +6,14 @@ Blocking, all of it: `tokens.py` runs it in threads.
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC
 from functools import partial
 from typing import Any, Final
 
 import google.auth
 import urllib3
+from django.conf import settings
 from google.auth import exceptions
 from google.auth.transport.urllib3 import Request
 from google.oauth2 import service_account
@@ -22,6 +24,8 @@ from governance.snapshot import CredentialConfig
 
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 _SECONDS: Final = 10.0
+_GOOGLES: Final = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com(?:/[\w./-]*)?", re.ASCII)
+"""Where a key may say that its tokens are: any other address could be inside the gateway's own network."""
 
 
 def tokens(credential: CredentialConfig) -> Tokens:
@@ -45,6 +49,11 @@ def _of_service_account(secret: str) -> Token:
         raise CannotCall(
             "The secret is not the JSON key of a service account. Enter the whole file that Google gave out."
         ) from None
+    if not (settings.COMPTROLLER["COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS"] or _GOOGLES.fullmatch(str(info["token_uri"]))):
+        raise CannotCall(
+            "The service account's token_uri is none of Google's. Enter the file as Google gave it out, with "
+            "https://oauth2.googleapis.com/token; another address needs COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS=1."
+        )
     return _refreshed(found)
 
 

@@ -97,8 +97,11 @@ def json_schema(asked: Body) -> dict[str, Any]:
     if wanted is None or wanted.type != "json_schema" or wanted.schema is ABSENT:
         return {}
     schema: dict[str, Any] = {"name": "answer", "schema": wanted.schema}
-    if _is_strict(msgspec.json.decode(wanted.schema)):
-        schema["strict"] = True
+    try:
+        if _is_strict(msgspec.json.decode(wanted.schema)):
+            schema["strict"] = True
+    except RecursionError:
+        raise CannotTranslate("The schema of the answer is nested too deeply to be translated.") from None
     return schema
 
 
@@ -108,9 +111,10 @@ def _is_strict(schema: object) -> bool:
         return all(_is_strict(each) for each in schema)
     if not isinstance(schema, dict):
         return True
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and (
-        schema.get("additionalProperties") is not False or set(schema.get("required") or ()) != set(properties)
-    ):
-        return False
+    properties, required = schema.get("properties"), schema.get("required") or []
+    if isinstance(properties, dict):
+        if schema.get("additionalProperties") is not False or not isinstance(required, list):
+            return False
+        if not all(isinstance(name, str) for name in required) or set(required) != set(properties):
+            return False
     return all(_is_strict(each) for each in schema.values())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from gateway.wire.peek import BadBody
 
 JsonObject = dict[str, Any]
+TOO_DEEP: Final = "The body is nested too deeply to be read. Send fewer levels of arrays and objects."
 
 _decode = msgspec.json.Decoder(JsonObject).decode
 
@@ -21,7 +22,7 @@ def read_body(body: bytes) -> JsonObject:
     try:
         return _decode(body)
     except RecursionError:
-        raise BadBody("The body is nested too deeply to be read. Send fewer levels of arrays and objects.") from None
+        raise BadBody(TOO_DEEP) from None
     except UnicodeDecodeError as error:
         raise BadBody(f"The body is not valid UTF-8 ({error.reason}). Encode it as UTF-8.") from None
     except msgspec.ValidationError:

@@ -105,12 +105,15 @@ def _choice(given: Any, offered: list[JsonObject]) -> tuple[JsonObject | None, l
 
 
 def _allowed(mode: object, named: list[Any], offered: list[JsonObject]) -> tuple[JsonObject, list[JsonObject]]:
-    names: set[object] = set()
+    names: set[str] = set()
     for entry in named:
         if isinstance(entry, dict):
             inner = entry.get("function")
-            names.add(inner.get("name") if isinstance(inner, dict) else entry.get("name"))
-            names.add("web_search" if str(entry.get("type")).startswith("web_search") else None)
+            name = inner.get("name") if isinstance(inner, dict) else entry.get("name")
+            if name is not None:
+                names.add(text_of(name, "tool_choice.tools[].name"))
+            if str(entry.get("type")).startswith("web_search"):
+                names.add("web_search")
     left = [tool for tool in offered if tool["name"] in names]
     if not left:
         raise BadBody("`tool_choice.tools` names none of the request's `tools`.")

@@ -113,6 +113,11 @@ def test_messages_pass_and_counts_have_bedrocks_name() -> None:
     assert BEDROCK.count(b'{"input_tokens":7}') == b'{"inputTokens":7}'
 
 
+@pytest.mark.parametrize("body", [b"{}", b"", b"[]", b'{"input_tokens":"7"}', b"\xff"])
+def test_what_is_no_count_is_told_as_it_came(body: bytes) -> None:
+    assert BEDROCK.count(body) is body
+
+
 def test_what_is_counted_is_unpacked() -> None:
     inner = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1, "messages": [], "temperature": 1}
     packed = {"input": {"invokeModel": {"body": b64encode(json.dumps(inner).encode()).decode()}}}

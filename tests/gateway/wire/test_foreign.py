@@ -49,3 +49,18 @@ def test_foreign_thinking_goes(foreign: bytes) -> None:
 def test_a_message_of_nothing_else_goes() -> None:
     made = json.loads(without_foreign_thinking(body(FOREIGN)))
     assert [message["role"] for message in made["messages"]] == ["user", "user"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"messages":7,"system":"comptroller"}',
+        b'{"messages":["comptroller"]}',
+        b'{"messages":[{"content":["comptroller"]}]}',
+        b'["comptroller"]',
+        b'"comptroller',
+        b'{"messages":[{"role":"user","content":[{"signature":"comptroller","type":"\xff"}]}]}',
+    ],
+)
+def test_what_is_no_messages_body_stays(raw: bytes) -> None:
+    assert without_foreign_thinking(raw) is raw

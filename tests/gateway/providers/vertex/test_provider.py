@@ -15,6 +15,7 @@ import pytest
 
 from gateway.providers.base import CannotCall, Operation, UpstreamRequest, Verdict
 from gateway.providers.vertex import Vertex, tokens
+from gateway.providers.vertex.credentials import _GOOGLES
 from gateway.wire.forms import Form
 from governance.catalog import columns, shipped
 from governance.domain.pricing import PriceBook, PriceRow, Rates
@@ -109,6 +110,34 @@ async def test_the_environments_credentials(fake: Fake, tmp_path: Path, monkeypa
         await asked(fake, key=credential(method="google_default"))
     assert str(tmp_path) in refused.value.detail
     assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "token_uri",
+    ["", "http://oauth2.googleapis.com/token", "https://10.0.0.1/x.googleapis.com", "https://a@b:1/.googleapis.com/"],
+)
+async def test_a_token_is_asked_for_at_googles_addresses_alone(fake: Fake, token_uri: str, settings: Any) -> None:
+    settings.COMPTROLLER = {**settings.COMPTROLLER, "COMPTROLLER_ALLOW_PRIVATE_UPSTREAMS": False}
+    key = json.loads(fake.service_account)
+    key["token_uri"] = token_uri or key["token_uri"]
+    before = fake.tokens.asked
+    with pytest.raises(CannotCall, match="token_uri is none of Google's"):
+        await asked(fake, key=credential(json.dumps(key)))
+    assert fake.tokens.asked == before
+
+
+@pytest.mark.parametrize(
+    ("token_uri", "is_theirs"),
+    [
+        ("https://oauth2.googleapis.com/token", True),
+        ("https://oauth2.mtls.googleapis.com/token", True),
+        ("https://oauth2.googleapis.com.evil.example/token", False),
+        ("https://evilgoogleapis.com/token", False),
+        ("https://oauth2.googleapis.com:8080/token", False),
+    ],
+)
+def test_which_addresses_are_googles(token_uri: str, is_theirs: bool) -> None:
+    assert (_GOOGLES.fullmatch(token_uri) is not None) == is_theirs
 
 
 @pytest.mark.parametrize("secret", ["", "nonsense", "{}", "[1]", '{"type": "service_account", "private_key": "x"}'])

@@ -283,3 +283,11 @@ def test_a_request_that_passes_may_not_answer_longer_than_was_admitted(
     body = json.dumps({"model": "m", "messages": [], **given}).encode()
     found = json.loads(spliced(body, "m", b'{"max_tokens":100,"messages":[]}'))
     assert {name: value for name, value in found.items() if name.startswith("max_")} == sent
+
+
+@pytest.mark.parametrize("required", [7, [["a"]], {"a": 1}, "a"])
+def test_a_schema_whose_required_is_none_is_not_strict(required: object) -> None:
+    schema = {"type": "object", "properties": {"a": {}}, "additionalProperties": False, "required": required}
+    body = {"messages": [], "max_tokens": 1, "output_config": {"format": {"type": "json_schema", "schema": schema}}}
+    made = json.loads(translate(json.dumps(body).encode(), model="m", stream=False, dialect=Dialect()))
+    assert made["response_format"]["json_schema"] == {"name": "answer", "schema": schema}

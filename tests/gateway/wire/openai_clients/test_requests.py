@@ -124,6 +124,24 @@ def test_what_is_no_json_object_is_refused_with_a_sentence(kind: str, body: byte
         golden.TO_MESSAGES[kind](body)
 
 
+def test_a_schema_that_is_too_deep_to_walk_through_is_refused_with_a_sentence() -> None:
+    levels = 600
+    schema = json.loads('{"not":' * levels + "{}" + "}" * levels)
+    form = {"type": "json_schema", "name": "x", "schema": schema}
+    with pytest.raises(BadBody, match="nested too deeply"):
+        chat(response_format={"type": "json_schema", "json_schema": form})
+    with pytest.raises(BadBody, match="nested too deeply"):
+        responses(text={"format": form})
+
+
+@pytest.mark.parametrize("name", [["f"], {"a": 1}])
+def test_an_allowed_tool_is_named_by_a_string(name: object) -> None:
+    offered = [{"type": "function", "name": "f"}]
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": name}]}
+    with pytest.raises(BadBody, match="must be a string"):
+        responses(tools=offered, tool_choice=allowed)
+
+
 def test_the_arguments_of_a_call_keep_their_bytes() -> None:
     """The provider's prompt cache compares them."""
     said = '{ "b":1.50,  "a":[1e3, 12345678901234567890] }'
