@@ -16,9 +16,13 @@ class _Options(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     service_tier: Any = None
+    models: Any = None
     web_search_options: Any = None
     plugins: Any = None
     tools: Any = None
+
+
+_LEFT_OUT = frozenset({"service_tier", "models"})
 
 
 class _Admitted(msgspec.Struct):
@@ -38,13 +42,13 @@ def spliced(body: bytes, model: str, admitted: bytes = b"{}", dialect: Dialect =
 
     `admitted` is the same request as a Messages body: budgets hold for its `max_tokens`, which a client that names no
     bound got by default and a rule may have lowered. `service_tier` is left out, as another tier has another price: the
-    account's own holds. Raises CannotTranslate for what has a fee that no meter sees, and msgspec.MsgspecError for what
-    is no request.
+    account's own holds; so is OpenRouter's `models`, by which a client could choose what it may not use. Raises
+    CannotTranslate for what has a fee that no meter sees, and msgspec.MsgspecError for what is no request.
     """
     asked = _options(body)
     _refuse_unmetered(asked)
-    if asked.service_tier is not None:
-        body = _encode({name: raw for name, raw in _fields(body).items() if name != "service_tier"})
+    if asked.service_tier is not None or asked.models is not None:
+        body = _encode({name: raw for name, raw in _fields(body).items() if name not in _LEFT_OUT})
     values: dict[str, object] = {"model": model}
     bound = _admitted(admitted).max_tokens
     if bound is not None:

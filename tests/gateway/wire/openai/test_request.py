@@ -251,6 +251,12 @@ def test_a_client_of_the_same_format_has_its_own_bytes_sent() -> None:
         spliced(b"[]", "m")
 
 
+def test_a_client_does_not_choose_among_models_that_it_may_not_use() -> None:
+    sent = spliced(b'{"model":"a","models":["b","c"],"messages":[],"odd" : 1.0}', "a")
+    assert b"models" not in sent
+    assert b'"odd":1.0' in sent
+
+
 def test_a_client_does_not_choose_the_tier_of_the_account() -> None:
     assert spliced(b'{"model":"x","service_tier":"priority","n":1.50}', "m") == b'{"model":"m","n":1.50}'
 
