@@ -157,11 +157,12 @@ def _in_trouble(exchange: Exchange, target: Target) -> bool:
 
 
 def _other(exchange: Exchange, target: Target) -> Target | None:
-    """What may be asked beside a target: the next that may be asked at another provider, and was not yet."""
+    """What may be asked beside a target: the next of another provider or model that may be asked, and was not yet."""
     asked = {id(tried.target) for tried in exchange.attempts}
     now, usable = time.monotonic(), exchange.gateway.availability.usable
     for other in exchange.targets:
-        new = other.provider.id != target.provider.id and id(other) not in asked
+        another = (other.provider.id, other.model) != (target.provider.id, target.model)
+        new = another and id(other) not in asked
         if new and usable(other.provider, other.credential, now) is None:
             return other
     return None

@@ -1,7 +1,7 @@
 """Asking a second target while the first is silent: opt-in by a rule, for the time to the first token.
 
 Whichever has content first answers the client. The other is given up, and charged for what it may have used. One is
-started beside the first, at another provider: two of the same would be silent together.
+started beside the first, at another provider or for another model: two of the same would be silent together.
 """
 
 from __future__ import annotations

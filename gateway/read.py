@@ -47,10 +47,8 @@ async def read(exchange: Exchange) -> Peek:
 async def _translate(exchange: Exchange) -> None:
     """Have a body of another format become Messages; a large one in a thread, one at a time: others' streams go on."""
     spoken, body = exchange.format, exchange.body
-    if spoken.form in CLAUDE:
-        return
     try:
-        if len(body) < LARGE_BODY:
+        if spoken.form in CLAUDE or len(body) < LARGE_BODY:
             exchange.body = spoken.messages(body)
         else:
             async with exchange.gateway.translating:
@@ -59,7 +57,8 @@ async def _translate(exchange: Exchange) -> None:
         raise BadBody(
             f"The body has a shape that cannot be read ({type(error).__name__}). Send fewer levels."
         ) from None
-    exchange.untranslated = body
+    if exchange.body is not body:
+        exchange.untranslated = body
 
 
 def attribute(exchange: Exchange, request: Peek | None) -> None:
