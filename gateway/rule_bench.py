@@ -23,7 +23,7 @@ from gateway.wire.peek import BadBody, Peek, peek
 from governance import rules
 from governance.admin import pickers
 from governance.admin.routing_forms import MONO
-from governance.domain.access import Grant, matches
+from governance.domain.access import Grant, matches, most_specific_first
 from governance.domain.complexity import Features, Score, score
 from governance.domain.facts import VARIABLES, Facts
 from governance.domain.ids import new_ulid
@@ -229,7 +229,7 @@ def _grant(key: VirtualKey | None) -> Grant:
         team_name=team.name,
         developer_name=key.developer.email if key.developer else "",
         models=tuple(key.model_patterns),
-        aliases=(*key.model_aliases.items(), *team.model_aliases.items()),
+        aliases=(*most_specific_first(key.model_aliases), *most_specific_first(team.model_aliases)),
     )
 
 

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple, TypeVar
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from governance.domain.access import Access, Grant, Network, ProjectRef, SecretGrant, parse_networks
+from governance.domain.access import (
+    Access,
+    Grant,
+    Network,
+    ProjectRef,
+    SecretGrant,
+    most_specific_first,
+    parse_networks,
+)
 from governance.domain.allowance import Allowance
 from governance.models import Customer, Developer, KeySecret, ProviderAccess, Team, VirtualKey
 
@@ -135,7 +143,7 @@ def _patterns(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:
-    return tuple(json.loads(text).items())
+    return most_specific_first(json.loads(text))
 
 
 @lru_cache(maxsize=4096)
@@ -158,7 +166,7 @@ def _grant(key: _Key, accesses: tuple[Access, ...], parents: _Parents) -> Grant:
         developer_name=email,
         project=parents.projects.get(key.project_id) if key.project_id else None,
         models=_patterns(key.model_patterns),
-        aliases=(*_pairs(key.model_aliases), *team.model_aliases.items()),
+        aliases=(*_pairs(key.model_aliases), *most_specific_first(team.model_aliases)),
         networks=_networks(key.allowed_ips),
         accesses=accesses,
         allowances=parents.allowances(team, key.developer_id, key.pk),

@@ -25,7 +25,7 @@ from django.db.models import QuerySet
 
 from governance import grants, ledger, raises, rules
 from governance.catalog import price_book
-from governance.domain.access import ProjectRef, SecretGrant, matches
+from governance.domain.access import ProjectRef, SecretGrant, matches, most_specific_first
 from governance.domain.allowance import Allowance, Enforcement, Ladder, Unit
 from governance.domain.pricing import PriceBook
 from governance.domain.provider_kinds import NEEDS_SECRET
@@ -291,7 +291,7 @@ def provider_config(row: Provider) -> ProviderConfig:
         tuple(credentials),
         row.region,
         row.project,
-        tuple(row.model_map.items()),
+        most_specific_first(row.model_map),
         row.options,
     )
 
@@ -361,7 +361,7 @@ def _ladder(budget: Budget) -> Ladder | None:
         return None
     return Ladder(
         downgrade_at=budget.downgrade_at or 0,
-        downgrade=tuple(budget.downgrade.items()),
+        downgrade=most_specific_first(budget.downgrade),
         throttle_at=budget.throttle_at or 0,
         throttle_concurrent=budget.throttle_concurrent,
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
+from typing import TypeVar
 
 from governance.domain.allowance import Allowance
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+T = TypeVar("T")
+_WILD = re.compile(r"[*?\[]")
 _DATED = re.compile(r"(-20\d{6}|-latest)$")
 
 
@@ -30,6 +33,17 @@ def matches(patterns: tuple[str, ...], model: str) -> bool:
         re.fullmatch(translate(pattern.removesuffix("[1m]").removesuffix("-latest")), name)
         for pattern in patterns
         for name in names
+    )
+
+
+def most_specific_first(by_pattern: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
+    """Pairs of a pattern and what it stands for, in the order in which the first that fits counts.
+
+    A model's own id, then patterns with more letters of their own. As they were typed they cannot be kept: PostgreSQL's
+    jsonb sorts the keys of an object by itself.
+    """
+    return tuple(
+        sorted(by_pattern.items(), key=lambda pair: (_WILD.search(pair[0]) is not None, -len(pair[0]), pair[0]))
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway.providers.base import CannotCall
 from gateway.wire.openai.dialect import Dialect
-from governance.domain.access import matches
+from governance.domain.access import matches, most_specific_first
 from governance.domain.provider_kinds import EFFORTS, option_problem
 from governance.snapshot import ProviderConfig
 
@@ -59,4 +59,4 @@ def _efforts(told: Any, model: str) -> Sequence[str] | None:
     """Of one model, where they are told by patterns; None where nothing is said of it."""
     if not isinstance(told, Mapping):
         return told  # type: ignore[no-any-return]  # a list of efforts, or None: `option_problem` has looked
-    return next((efforts for pattern, efforts in told.items() if matches((pattern,), model)), None)
+    return next((efforts for pattern, efforts in most_specific_first(told) if matches((pattern,), model)), None)
