@@ -75,6 +75,8 @@ OF_A_KEY: dict[type[models.Model], str] = {
     ProviderAccess: "virtual_key_id",
 }
 """Tables whose rows concern one key each, and the column that says which."""
+BY_ROW: tuple[type[models.Model], ...] = (RoutingRule,)
+"""Tables from which Django deletes unseen with every key: a statement that finds no row is no change of everything."""
 _VERSION = ConfigurationVersion._meta.db_table
 _KEY_CHANGES = KeyChange._meta.db_table
 _WINDOWS = AllowanceWindow._meta.db_table
@@ -187,9 +189,15 @@ def _copied_guards(connection: BaseDatabaseWrapper) -> list[Trigger]:
 def _version_counters(connection: BaseDatabaseWrapper) -> list[Trigger]:
     wide = [model._meta.db_table for model in CONFIGURATION if model not in OF_A_KEY]
     keyed = {model._meta.db_table: column for model, column in OF_A_KEY.items()}
+    by_row = [model._meta.db_table for model in BY_ROW]
     if connection.vendor == "postgresql":
         events, function = "AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE", "comptroller_raise_version"
-        counters = [_postgres(f"{table}_version", table, events, "STATEMENT", function) for table in wide]
+        counters = [
+            _postgres(f"{table}_version", table, events, "STATEMENT", function) for table in wide if table not in by_row
+        ]
+        by_events = "AFTER INSERT OR DELETE OR UPDATE"
+        counters += [_postgres(f"{table}_version_row", table, by_events, "ROW", function) for table in by_row]
+        counters += [_postgres(f"{table}_version", table, "AFTER TRUNCATE", "STATEMENT", function) for table in by_row]
         counters += [_postgres(f"{table}_version", table, "AFTER TRUNCATE", "STATEMENT", function) for table in keyed]
         return counters + [
             Trigger(

@@ -8,6 +8,8 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from governance.domain.access import most_specific_first
+
 
 class LinesField(forms.CharField):
     """A list of strings, one a line (commas separate as well). Spaces belong to the entry: directories have them."""
@@ -42,13 +44,18 @@ class PercentagesField(LinesField):
 
 
 class PairsField(LinesField):
-    """Pairs of models, one a line: `claude-opus-* -> claude-sonnet-5-5`. Inside it is a mapping, in that order."""
+    """Pairs of models, one a line: `claude-opus-* -> claude-sonnet-5-5`. Inside it is a mapping.
+
+    It is shown in the order in which the first that fits counts, whatever the order it was typed in.
+    """
 
     separators = r"\n"
     arrow = re.compile(r"\s*(?:->|→)\s*")
 
     def prepare_value(self, value: Any) -> Any:
-        return "\n".join(f"{old} -> {new}" for old, new in value.items()) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        return "\n".join(f"{old} -> {new}" for old, new in most_specific_first(value))
 
     def to_python(self, value: Any) -> Any:
         pairs: dict[str, str] = {}
@@ -63,7 +70,7 @@ class PairsField(LinesField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return list((initial or {}).items()) != list(self.to_python(data).items())
+            return bool((initial or {}) != self.to_python(data))
         except forms.ValidationError:
             return True
 
@@ -75,17 +82,17 @@ LIST_FIELDS: dict[str, tuple[type[LinesField], str]] = {
     "alerts": (PercentagesField, "Percentages of the limit at which to tell, for example 50, 80, 95, 100."),
     "model_aliases": (
         PairsField,
-        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits what is asked for counts; those of a "
+        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The most specific that fits counts; those of a "
         "key go before its team's. The answer says in a header what was asked for.",
     ),
     "downgrade": (
         PairsField,
-        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The first that fits counts; a key that may not use the "
-        "cheaper model keeps the one it asked for.",
+        "One pair a line: claude-opus-* -> claude-sonnet-5-5. The most specific that fits counts; a key that may not "
+        "use the cheaper model keeps the one it asked for.",
     ),
     "model_map": (
         PairsField,
-        "One pair a line where it calls a model something else: claude-opus-* -> my-deployment. The first that fits "
+        "One pair a line where it calls a model something else: claude-opus-* -> my-deployment. The most specific "
         "counts; empty takes its own names.",
     ),
 }

@@ -9,6 +9,7 @@ from django import forms
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget
 
 from governance.admin.forms import LinesField
+from governance.domain.access import most_specific_first
 from governance.domain.provider_kinds import (
     KINDS,
     LIST_OPTIONS,
@@ -42,7 +43,7 @@ def options_of(kind: str) -> list[str]:
 class ByPatternField(LinesField):
     """A list of words for every model, `low, high`, or one a line by pattern of models: `gpt-oss* -> low, high`.
 
-    Inside it is a list, or a mapping of such lists in that order.
+    Inside it is a list, or a mapping of such lists.
     """
 
     separators = r"\n"
@@ -52,7 +53,9 @@ class ByPatternField(LinesField):
         if isinstance(value, list):
             return ", ".join(value) or "* ->"
         if isinstance(value, dict):
-            return "\n".join(f"{pattern} -> {', '.join(words)}".rstrip() for pattern, words in value.items())
+            return "\n".join(
+                f"{pattern} -> {', '.join(words)}".rstrip() for pattern, words in most_specific_first(value)
+            )
         return value
 
     def to_python(self, value: Any) -> Any:

@@ -18,6 +18,7 @@ from unfold.decorators import action, display
 from governance.admin import cells, provider_health
 from governance.admin.base import VisibleAdmin, VisibleChoices
 from governance.admin.provider_forms import CONDITIONS, OPTION_FIELDS, CredentialForm, ProviderForm
+from governance.domain.access import most_specific_first
 from governance.domain.provider_kinds import KINDS, METHODS
 from governance.models import Provider, ProviderCredential
 from governance.selectors_providers import provider_statuses
@@ -140,7 +141,9 @@ class ProviderAdmin(VisibleAdmin):
 
     @display(description="Models there")
     def models_shown(self, row: Provider) -> str:
-        return ", ".join(f"{pattern} → {name}" for pattern, name in row.model_map.items()) or "its own names"
+        return (
+            ", ".join(f"{pattern} → {name}" for pattern, name in most_specific_first(row.model_map)) or "its own names"
+        )
 
     @display(description="Settings")
     def options_shown(self, row: Provider) -> str:
@@ -174,5 +177,5 @@ class ProviderAdmin(VisibleAdmin):
 def _shown(value: Any) -> str:
     """A setting in words: a text, a number, a list, or lists by pattern."""
     if isinstance(value, dict):
-        return ", ".join(f"{pattern} → {_shown(words)}" for pattern, words in value.items())
+        return ", ".join(f"{pattern} → {_shown(words)}" for pattern, words in most_specific_first(value))
     return (", ".join(value) if isinstance(value, list) else str(value)) or "none"

@@ -14,7 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='provider',
             name='model_map',
-            field=models.JSONField(blank=True, default=dict, help_text='What it calls a model, first match wins: {"claude-opus-*": "my-deployment"}. Empty takes its own names.', validators=[governance.validators.validate_model_map], verbose_name='models there'),
+            field=models.JSONField(blank=True, default=dict, help_text='What it calls a model, the most specific that fits: {"claude-opus-*": "my-deployment"}. Empty takes its own names.', validators=[governance.validators.validate_model_map], verbose_name='models there'),
         ),
         migrations.AddField(
             model_name='provider',

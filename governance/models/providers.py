@@ -50,8 +50,8 @@ class Provider(models.Model):
         default=dict,
         blank=True,
         validators=[validate_model_map],
-        help_text='What it calls a model, first match wins: {"claude-opus-*": "my-deployment"}. Empty takes its own '
-        "names.",
+        help_text='What it calls a model, the most specific that fits: {"claude-opus-*": "my-deployment"}. Empty takes '
+        "its own names.",
     )
     options = models.JSONField(
         default=dict, blank=True, help_text="Further settings of the kind, as docs/providers.md lists."

@@ -245,8 +245,9 @@ def test_a_filled_database_keeps_every_row_there_and_back() -> None:
     }, "only the two indexes for LIKE on an id are not made again"
     assert _where(records[0].id) == "governance_ledgerentry_2021_03"
     assert _where(records[1].id) == "governance_ledgerentry_2021_04"
-    assert triggers.missing_triggers() == [name for name in triggers.missing_triggers() if "no_truncate on" in name], (
-        "until `migrate` ends, only the new partitions' own guards may be missing"
+    later = ("no_truncate on", "governance_routing")
+    assert [name for name in triggers.missing_triggers() if not any(part in name for part in later)] == [], (
+        "until `migrate` ends, only the guards of new partitions and of tables that came later may be missing"
     )
     call_command("migrate", verbosity=0)
     assert triggers.missing_triggers() == []
@@ -271,7 +272,9 @@ def _shape() -> set[tuple[str, str]]:
 
 
 def _content() -> list[Any]:
-    return [_sql(f"SELECT id, md5(t::text) FROM {table.name} t ORDER BY id") for table in TABLES]
+    """Every row by id; without the column that a later migration added, and takes away on the way back."""
+    row = "md5((to_jsonb(t) - 'routing')::text)"
+    return [_sql(f"SELECT id, {row} FROM {table.name} t ORDER BY id") for table in TABLES]
 
 
 @pytest.mark.django_db(transaction=True)

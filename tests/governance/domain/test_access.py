@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from governance.domain.access import matches
+from governance.domain.access import matches, most_specific_first
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_patterns(pattern: str, model: str, expected: bool) -> None:
 
 def test_no_pattern_means_every_model() -> None:
     assert matches((), "anything")
+
+
+def test_the_most_specific_pattern_counts_first_in_whatever_order_they_are_kept() -> None:
+    """PostgreSQL's jsonb gives the keys of an object back in an order of its own."""
+    pairs = {"*": "a", "claude-*": "b", "claude-opus-5-5": "c", "claude-opus-*": "d"}
+    expected = ["claude-opus-5-5", "claude-opus-*", "claude-*", "*"]
+    for kept in (pairs, dict(reversed(pairs.items()))):
+        assert [pattern for pattern, _ in most_specific_first(kept)] == expected
