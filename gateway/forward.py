@@ -19,7 +19,7 @@ from gateway import errors
 from gateway.admit import hold_again
 from gateway.attempt import Outcome, TryNext, attempt, cut_off
 from gateway.availability import Outcome as Ending
-from gateway.availability import Reason, Result, Unusable
+from gateway.availability import Result, Unusable
 from gateway.errors import Refused
 from gateway.exchange import ClientGone, Exchange, Target
 from gateway.hedge import hedges, race
@@ -184,12 +184,9 @@ def _tell_passed(exchange: Exchange, passed: Sequence[tuple[Target, Unusable]]) 
 
 
 def _none_usable(exchange: Exchange) -> Refused:
-    """Every target is at a limit that was set here, or has a credential that is not accepted."""
+    """Every target was at a limit that was set here: all that is not is asked, if only at last."""
     now, usable = time.monotonic(), exchange.gateway.availability.usable
-    found = [(target, usable(target.provider, target.credential, now)) for target in exchange.targets]
-    limited = [why.until for _, why in found if why is not None and why.reason is Reason.LIMIT]
-    if limited:
-        wait = max(1, math.ceil(min(limited) - now))
-        message = f"Every credential for {exchange.model} is at the limit that was set for it. Waiting helps."
-        return errors.provider_rate_limited(message, str(wait).encode())
-    return errors.credential_rejected(exchange.targets[0].provider.name)
+    found = [usable(target.provider, target.credential, now) for target in exchange.targets]
+    wait = math.ceil(min((why.until - now for why in found if why is not None), default=0.0))
+    message = f"Every credential for {exchange.model} is at the limit that was set for it. Waiting helps."
+    return errors.provider_rate_limited(message, str(max(1, wait)).encode())

@@ -102,7 +102,7 @@ async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> N
     body_sent(exchange)
     gateway.stream_started()
     exchange.on_client_gone, line.on_writable = read_on, response.resume
-    broken = ""
+    broken, result = "", Result.NOTHING
     try:
         first = stream.held if encoder is None else encoder.feed(stream.held)
         if first:
@@ -114,13 +114,17 @@ async def _relay_stream(exchange: Exchange, stream: Stream, pinger: Pinger) -> N
                 meter.feed(rest)
                 if not stream.passes and (rest := encoder.feed(rest) if encoder else rest):
                     pass_on(rest)
+        result = Result.OK
     except (UpstreamError, Untranslatable) as error:
-        broken = str(error)
+        broken, result = str(error), Result.CUT
     finally:
         exchange.on_client_gone, line.on_writable = left, None
         gateway.stream_ended()
         attempt.metered = metered = meter.finish()
-        ended(exchange, attempt, broken, Result.OK if stream.blind and not broken else _result(metered, broken))
+        if result is Result.OK and not stream.blind:
+            result = _result(metered)
+        # Cancelled, by a stop or because nobody waits for it any more, it says nothing of its target.
+        ended(exchange, attempt, broken, result)
     if stream.blind and not broken:
         pinger.stop()
         attempt.error = "its usage cannot be read"
@@ -140,12 +144,12 @@ def _rest(stream: Stream, translation: Translation) -> bytes:
         return b""
 
 
-def _result(metered: Metered, broken: str) -> Result:
-    """What the end of a stream says about its target."""
+def _result(metered: Metered) -> Result:
+    """What a stream that ended by itself says about its target."""
     if metered.error_type:
         verdict = VERDICTS.get(metered.error_type, Verdict.FAILED)
         return Result(verdict.value)
-    return Result.OK if metered.complete and not broken else Result.CUT
+    return Result.OK if metered.complete else Result.CUT
 
 
 def _sink(stream: Stream, encoder: Encoder | None, pass_on: Callable[[bytes], None]) -> Callable[[bytes], None]:

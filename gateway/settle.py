@@ -171,14 +171,16 @@ def _usage(exchange: Exchange, attempt: Attempt) -> tuple[Usage | None, str]:
     metered = attempt.metered
     if not exchange.billable or metered is None or (attempt.status or 200) >= 300:
         return None, "exact"
-    if metered.usage is not None and (metered.complete or metered.output_final):
-        return metered.usage, "exact"
+    known = metered.usage
+    if known is not None and not metered.input_told:
+        known = replace(known, input_tokens=prompt_estimate(exchange))
+    if known is not None and metered.output_final:
+        return known, "exact" if metered.input_told else "estimated"
     if metered.error_type and metered.usage is None and not metered.has_content:
         return None, "exact"
     output = tokens.estimate_output(metered.content_bytes)
-    if metered.usage is not None:
-        # The stream broke off: its start said the input exactly, the output is what had come so far.
-        known = metered.usage
+    if known is not None:
+        # The stream broke off, or never told: its start said the input, the output is what had come so far.
         return replace(known, output_tokens=max(known.output_tokens, output)), "estimated"
     return Usage(input_tokens=prompt_estimate(exchange), output_tokens=output), "estimated"
 

@@ -78,8 +78,11 @@ def reshape(
             said["anthropic_version"] = _raw(_VERSIONS[becomes])
         if "anthropic_beta" in own and (betas := list(betas)):
             said["anthropic_beta"] = _raw(betas)
-        if "stream" in own and stream and "stream" not in kept:
+        # The path of Bedrock and Vertex decides, whatever the body says beside it.
+        if "stream" in own and stream:
             said["stream"] = _raw(stream)
+        elif bytes(kept.get("stream", msgspec.Raw())) == b"true":
+            del kept["stream"]
     # A field that is there keeps its place; what is new comes first, so that it never moves with the conversation.
     new = {name: raw for name, raw in said.items() if name not in kept}
     return _encode({**new, **{name: said.get(name, raw) for name, raw in kept.items()}})

@@ -142,12 +142,16 @@ class Tally:
             iterations=self._iterations,
         )
 
+    def told(self, name: str) -> bool:
+        """Whether a count was told that is one: `input` or `output`."""
+        return name in self._counts
+
     def _count(self, name: str, value: object) -> None:
         if value is None:
             return
-        number = _number(value)
-        if number or (number == 0 and name not in self._counts):
-            self._counts[name] = number
+        count = number(value)
+        if count or (count == 0 and name not in self._counts):
+            self._counts[name] = count
 
     def _text(self, name: str, value: object, limit: int) -> None:
         if text := clean(value, limit):
@@ -171,16 +175,16 @@ def _iteration(entry: object) -> Iteration | None:
         return None
     writes = entry.get("cache_creation")
     write_5m, write_1h = _split(
-        _number(entry.get("cache_creation_input_tokens")) or 0,
-        _number(_inside(writes, "ephemeral_5m_input_tokens")) or 0,
-        _number(_inside(writes, "ephemeral_1h_input_tokens")) or 0,
+        number(entry.get("cache_creation_input_tokens")) or 0,
+        number(_inside(writes, "ephemeral_5m_input_tokens")) or 0,
+        number(_inside(writes, "ephemeral_1h_input_tokens")) or 0,
     )
     return Iteration(
         kind=clean(entry.get("type"), 64) or "message",
         model=clean(entry.get("model"), 200),
-        input_tokens=_number(entry.get("input_tokens")) or 0,
-        output_tokens=_number(entry.get("output_tokens")) or 0,
-        cache_read_tokens=_number(entry.get("cache_read_input_tokens")) or 0,
+        input_tokens=number(entry.get("input_tokens")) or 0,
+        output_tokens=number(entry.get("output_tokens")) or 0,
+        cache_read_tokens=number(entry.get("cache_read_input_tokens")) or 0,
         cache_write_5m_tokens=write_5m,
         cache_write_1h_tokens=write_1h,
     )
@@ -190,7 +194,7 @@ def _inside(value: Any, name: str) -> object:
     return value.get(name) if isinstance(value, dict) else None
 
 
-def _number(value: object) -> int | None:
+def number(value: object) -> int | None:
     """A count of tokens, or None where the value is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.wire.edits import EDIT_TOOLS, MAX_INPUT_BYTES, changed_lines
 from gateway.wire.sse import Event, Splitter, parse
-from gateway.wire.tally import Plain, Reported, Tally
+from gateway.wire.tally import Plain, Reported, Tally, number
 from gateway.wire.text import clean
 from governance.domain.usage import Usage
 
@@ -50,6 +50,8 @@ class Metered(msgspec.Struct, frozen=True):
     """Whether anything was generated: a refusal without content is free."""
     complete: bool = False
     """Whether the answer reached its end (`message_stop`, or a whole JSON message)."""
+    input_told: bool = True
+    """False where `usage` has an `input_tokens` of zero that nobody told."""
     output_final: bool = False
     """Whether `output_tokens` is the final count; the first event of a stream carries a placeholder."""
     content_bytes: int = 0
@@ -185,8 +187,9 @@ class Meter:
             self._see(self._splitter.rest)
         else:
             self._read_body()
+        usage = self._tally.usage()
         return Metered(
-            usage=self._tally.usage(),
+            usage=usage,
             model=self._model,
             message_id=self._message_id,
             stop_reason=self._stop_reason,
@@ -197,6 +200,7 @@ class Meter:
             error_message=self.error_message,
             has_content=self.first_content,
             complete=self.complete,
+            input_told=usage is None or self._tally.told("input"),
             output_final=self._output_final,
             content_bytes=max(0, self._delta_bytes - self._deltas * _DELTA_FRAME),
         )
@@ -234,7 +238,7 @@ class Meter:
                     self._stop_reason = clean(delta.delta.stop_reason, 32) or self._stop_reason
                 if delta.usage is not None:
                     self._tally.absorb(delta.usage)
-                    self._output_final = self._output_final or delta.usage.output_tokens is not None
+                    self._output_final = self._output_final or number(delta.usage.output_tokens) is not None
             case b"message_stop":
                 _type(data)  # raises where the stream was cut inside it
                 self.complete = True
@@ -316,7 +320,8 @@ class Meter:
         self._delta_bytes = len(self._body)
         for block in message.content or ():
             self._saw_block(block)
-        self.complete = self._output_final = message.type == "message"
+        self.complete = message.type == "message"
+        self._output_final = self.complete and self._tally.told("output")
 
 
 class _PlainMessage(msgspec.Struct):

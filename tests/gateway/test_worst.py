@@ -9,11 +9,12 @@ import os
 import pytest
 
 from gateway.exchange import Attempt, Exchange, Target
-from gateway.settle import _access
+from gateway.settle import _access, _usage
 from gateway.wire.peek import peek
 from gateway.wire.usage import Metered
 from gateway.worst import LARGEST_CONTEXT, prompt_estimate, worst_case
 from governance.domain.access import Access
+from governance.domain.usage import Usage
 from tests.gateway.test_admission import MODEL, exchange
 
 
@@ -58,3 +59,24 @@ def test_a_charge_belongs_to_the_provider_that_may_have_made_it() -> None:
     found = _access(made)
     assert found is not None
     assert found.id == 1
+
+
+@pytest.mark.parametrize(
+    ("metered", "tokens", "quality"),
+    [
+        (Metered(usage=Usage(5, 7), complete=True, output_final=True), (5, 7), "exact"),
+        (Metered(usage=Usage(5, 0), complete=True, output_final=False, content_bytes=400), (5, None), "estimated"),
+        (Metered(usage=Usage(0, 7), complete=True, output_final=True, input_told=False), (None, 7), "estimated"),
+    ],
+)
+def test_what_nobody_told_is_estimated_and_never_zero(
+    metered: Metered, tokens: tuple[int | None, int | None], quality: str
+) -> None:
+    made = exchange(Access(1, 1))
+    provider = made.snapshot.providers[1]
+    target = Target(provider, provider.credentials[0], Access(1, 1), MODEL)
+    usage, found = _usage(made, Attempt(target, "anthropic", 0.0, metered=metered, status=200))
+    assert usage is not None
+    assert found == quality
+    for count, told in zip((usage.input_tokens, usage.output_tokens), tokens, strict=True):
+        assert count > 0 if told is None else count == told

@@ -41,6 +41,7 @@ def translated(reported: Reported | None, tier: str | None) -> dict[str, Any]:
     if reported is None or reported.prompt_tokens is None:
         return dict(UNKNOWN)
     prompt, completion = reported.prompt_tokens, reported.completion_tokens or 0
+    told = reported.completion_tokens is not None or reported.total_tokens is not None
     details = reported.prompt_tokens_details or PromptDetails()
     cached = details.cached_tokens or reported.prompt_cache_hit_tokens or 0
     written = details.cache_write_tokens or 0
@@ -51,7 +52,7 @@ def translated(reported: Reported | None, tier: str | None) -> dict[str, Any]:
         "input_tokens": max(0, prompt - cached - written),
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": cached,
-        "output_tokens": output,
+        "output_tokens": output if told else None,
     }
     if thinking := max(reasoning, output - completion):
         said["output_tokens_details"] = {"thinking_tokens": thinking}

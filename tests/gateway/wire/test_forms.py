@@ -138,3 +138,10 @@ def test_a_field_is_replaced_in_its_place_or_added_at_the_end() -> None:
 )
 def test_a_body_tells_whether_a_conversation_is_held_elsewhere(body: bytes, continues: bool) -> None:
     assert continues_thread(body) is continues
+
+
+@pytest.mark.parametrize("was", [Form.BEDROCK, Form.VERTEX])
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_path_of_a_cloud_decides_whether_to_stream_whatever_its_body_says(was: Form, stream: bool) -> None:
+    body = json.dumps({"anthropic_version": "x", "stream": not stream, "messages": []}).encode()
+    assert json.loads(reshape(body, was, Form.ANTHROPIC, model="m", stream=stream)).get("stream", False) is stream

@@ -408,3 +408,29 @@ def test_a_whole_answer_is_metered_as_in_pieces(answer: dict[str, Any]) -> None:
 def test_what_is_no_message_is_metered_as_unknown(body: bytes) -> None:
     assert metered_whole(body).usage is None
     assert not metered_whole(body).complete
+
+
+@pytest.mark.parametrize(
+    ("usage", "input_told", "output_final"),
+    [
+        ('{"input_tokens": 5, "output_tokens": 7}', True, True),
+        ('{"input_tokens": 0, "output_tokens": 0}', True, True),
+        ('{"output_tokens": 7}', False, True),
+        ('{"input_tokens": 1e24, "output_tokens": 7}', False, True),
+        ('{"input_tokens": 5, "output_tokens": null}', True, False),
+        ('{"input_tokens": 5, "output_tokens": "7"}', True, False),
+    ],
+)
+def test_a_count_that_nobody_told_is_known_to_be_unknown(usage: str, input_told: bool, output_final: bool) -> None:
+    raw = f'{{"type":"message","model":"m","content":[{{"type":"text","text":"x"}}],"usage":{usage}}}'.encode()
+    for found in (metered_whole(raw), meter(raw, is_stream=False)):
+        assert (found.complete, found.input_told, found.output_final) == (True, input_told, output_final)
+
+
+def test_a_stream_whose_last_count_is_none_has_no_final_one() -> None:
+    began = b'{"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}'
+    start = b"event: message_start\ndata: " + began + b"\n\n"
+    last = b'event: message_delta\ndata: {"type":"message_delta","delta":{},"usage":{"output_tokens":1e24}}\n\n'
+    stop = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+    found = meter(start, last, stop)
+    assert (found.complete, found.output_final) == (True, False)
