@@ -154,28 +154,29 @@ def _result(metered: Metered) -> Result:
 
 def _sink(stream: Stream, encoder: Encoder | None, pass_on: Callable[[bytes], None]) -> Callable[[bytes], None]:
     """What takes each part of the body: straight from one socket to the other."""
-    feed, translation = stream.meter.feed, stream.translation
+    feed = stream.meter.feed
+    translate = stream.translation.feed if stream.translation is not None else None
 
     def plain(chunk: bytes) -> None:
         feed(chunk)
         pass_on(chunk)
 
     def as_it_came(chunk: bytes) -> None:
-        if not stream.blind:
+        if translate is not None and not stream.blind:
             try:
-                feed(translation.feed(chunk))  # type: ignore[union-attr]
+                feed(translate(chunk))
             except Untranslatable:
                 # The client reads its own format; only the meter is at a loss.
                 stream.blind = True
         pass_on(chunk)
 
     def translated(chunk: bytes) -> None:
-        events = chunk if translation is None else translation.feed(chunk)
+        events = chunk if translate is None else translate(chunk)
         feed(events)
         if out := events if encoder is None else encoder.feed(events):
             pass_on(out)
 
-    if translation is None and encoder is None:
+    if translate is None and encoder is None:
         return plain
     return as_it_came if stream.passes else translated
 

@@ -159,10 +159,8 @@ def rule_bench(request: HttpRequest) -> TemplateResponse:
     user: Any = request.user
     if not user.has_perm("governance.view_routingrule"):
         raise PermissionDenied
-    given = request.POST or None
     logged = request.GET.get("request", "")
-    if given is None and logged:
-        given = {"request_id": logged}  # type: ignore[assignment]
+    given: Mapping[str, Any] | None = request.POST or ({"request_id": logged} if logged else None)
     form = BenchForm(user, given, initial={"body": _EXAMPLE})
     context: dict[str, Any] = {
         **admin.site.each_context(request),

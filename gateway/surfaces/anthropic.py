@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
-from gateway import errors, pipeline, settle
-from gateway.authenticate import authenticate
-from gateway.authorize import allowed_models, check_address
+from gateway import errors, pipeline
+from gateway.authorize import allowed_models
 from gateway.exchange import Exchange
 from gateway.formats.anthropic import ANTHROPIC
 from gateway.line import Line
-from gateway.surfaces.common import check, opened
+from gateway.surfaces.common import answer, asks_for_models, check, opened
 
 PREFIX = "/anthropic"
 
@@ -45,11 +42,7 @@ async def _dispatch(exchange: Exchange) -> None:
 
 async def _models(exchange: Exchange) -> None:
     """`GET /v1/models`: the models of the catalog that this key may use."""
-    exchange.billable = False
-    exchange.record.request_class = "models"
-    grant = authenticate(exchange)
-    check_address(exchange, grant)
-    ids = allowed_models(grant, exchange)
+    ids = allowed_models(asks_for_models(exchange), exchange)
     data = [
         {
             "type": "model",
@@ -59,17 +52,8 @@ async def _models(exchange: Exchange) -> None:
         }
         for model in ids
     ]
-    body = json.dumps(
-        {
-            "data": data,
-            "has_more": False,
-            "first_id": ids[0] if ids else None,
-            "last_id": ids[-1] if ids else None,
-        }
-    ).encode()
-    settle.finish(exchange, "success", 200)
-    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-    exchange.end(body)
+    first, last = (ids[0], ids[-1]) if ids else (None, None)
+    answer(exchange, {"data": data, "has_more": False, "first_id": first, "last_id": last})
 
 
 def _display_name(model: str) -> str:

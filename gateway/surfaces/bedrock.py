@@ -7,17 +7,15 @@ it counts tokens it asks for the model behind a profile.
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
-from gateway import errors, pipeline, settle
-from gateway.authenticate import authenticate
-from gateway.authorize import accesses_of, allowed_models, check_address
+from gateway import errors, pipeline
+from gateway.authorize import accesses_of, allowed_models
 from gateway.exchange import Exchange
 from gateway.formats.bedrock import BEDROCK, BEDROCK_COUNT
 from gateway.line import Line
 from gateway.providers import PROVIDERS
-from gateway.surfaces.common import check, opened
+from gateway.surfaces.common import answer, asks_for_models, check, opened
 from gateway.wire.forms import Form
 from gateway.wire.headers import secret_from
 from governance.domain.access import Grant
@@ -77,21 +75,13 @@ def _profiles(exchange: Exchange, wanted: str) -> None:
     """ListInferenceProfiles: the models that this key may use, by the ids that its first Bedrock provider has for them.
     With an id GetInferenceProfile: any that could be listed, in whatever geography.
     """
-    exchange.billable = False
-    exchange.record.request_class = "models"
-    grant = authenticate(exchange)
-    check_address(exchange, grant)
-    ids = _ids(exchange, grant)
+    ids = _ids(exchange, asks_for_models(exchange))
     if not wanted:
-        found: dict[str, object] = {"inferenceProfileSummaries": [_summary(name) for name in ids]}
+        answer(exchange, {"inferenceProfileSummaries": [_summary(name) for name in ids]})
     elif anthropic_id(wanted) in map(anthropic_id, ids):
-        found = _summary(profile_of(wanted))
+        answer(exchange, _summary(profile_of(wanted)))
     else:
         raise errors.not_found("GET", PREFIX + exchange.path, _SERVED)
-    body = json.dumps(found).encode()
-    settle.finish(exchange, "success", 200)
-    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-    exchange.end(body)
 
 
 def _ids(exchange: Exchange, grant: Grant) -> list[str]:

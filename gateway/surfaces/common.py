@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from gateway import errors
+import json
+
+from gateway import errors, settle
+from gateway.authenticate import authenticate
+from gateway.authorize import check_address
 from gateway.exchange import Exchange
 from gateway.formats.base import Format
 from gateway.line import Line
 from gateway.runtime import current, running
+from governance.domain.access import Grant
 
 
 async def opened(line: Line, path: str, spoken: Format) -> Exchange:
@@ -26,3 +31,20 @@ def check(exchange: Exchange) -> None:
         raise errors.not_ready()
     if not exchange.gateway.recorder.accepting:
         raise errors.log_full()
+
+
+def asks_for_models(exchange: Exchange) -> Grant:
+    """Who asks what there is: free, so neither admitted nor billed. Raises Refused."""
+    exchange.billable = False
+    exchange.record.request_class = "models"
+    grant = authenticate(exchange)
+    check_address(exchange, grant)
+    return grant
+
+
+def answer(exchange: Exchange, found: object) -> None:
+    """Answer without a provider, as JSON."""
+    body = json.dumps(found).encode()
+    settle.finish(exchange, "success", 200)
+    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
+    exchange.end(body)

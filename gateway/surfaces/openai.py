@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
-from gateway import errors, pipeline, settle
-from gateway.authenticate import authenticate
-from gateway.authorize import allowed_models, check_address
+from gateway import errors, pipeline
+from gateway.authorize import allowed_models
 from gateway.exchange import Exchange
 from gateway.formats.base import Format
 from gateway.formats.openai_chat import OpenAIChat
 from gateway.formats.openai_responses import OpenAIResponses
 from gateway.line import Line
-from gateway.surfaces.common import check, opened
+from gateway.surfaces.common import answer, asks_for_models, check, opened
 from gateway.wire.headers import Headers
 
 PREFIX = "/openai"
@@ -51,21 +49,14 @@ async def _dispatch(exchange: Exchange) -> None:
 
 async def _models(exchange: Exchange, asked: str | None) -> None:
     """`GET /v1/models`: the models of the catalog that this key may use; one of them where one is asked for."""
-    exchange.billable = False
-    exchange.record.request_class = "models"
-    grant = authenticate(exchange)
-    check_address(exchange, grant)
-    ids = allowed_models(grant, exchange)
+    ids = allowed_models(asks_for_models(exchange), exchange)
     models = [{"id": model, "object": "model", "created": 0, "owned_by": "comptroller"} for model in ids]
     if asked is None:
-        body = json.dumps({"object": "list", "data": models}).encode()
+        answer(exchange, {"object": "list", "data": models})
     elif asked in ids:
-        body = json.dumps(models[ids.index(asked)]).encode()
+        answer(exchange, models[ids.index(asked)])
     else:
         raise errors.model_not_found(asked)
-    settle.finish(exchange, "success", 200)
-    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())])
-    exchange.end(body)
 
 
 def _with_session(headers: Headers) -> Headers:

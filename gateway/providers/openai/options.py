@@ -56,7 +56,7 @@ def dialect(provider: ProviderConfig, model: str, *, own: bool) -> Dialect:
 
 
 def _efforts(told: Any, model: str) -> Sequence[str] | None:
-    """Of one model, where they are told by patterns; None where nothing is said of it."""
+    """Of one model, where they are told by patterns; None where nothing is said of it. `option_problem` has looked."""
     if not isinstance(told, Mapping):
-        return told  # type: ignore[no-any-return]  # a list of efforts, or None: `option_problem` has looked
+        return tuple(told) if told is not None else None
     return next((efforts for pattern, efforts in most_specific_first(told) if matches((pattern,), model)), None)
