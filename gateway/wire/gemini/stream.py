@@ -16,17 +16,17 @@ from gateway.wire.gemini.answer import Answer, Candidate, Part, Reported
 from gateway.wire.google import Problem, problem_envelope
 from gateway.wire.openai.answer import Names
 from gateway.wire.openai.blocks import Blocks
-from gateway.wire.openai.dialect import BadAnswer
+from gateway.wire.openai.incoming import Incoming
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Stream:
+class Stream(Incoming):
     """Feed it the bytes as they come, then `finish()`. Raises BadAnswer for what is none of Gemini's answers."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._splitter = sse.Splitter()
+        super().__init__()
         self._blocks = Blocks(answer.new_id)
         self._begun = self._blocked = self._over = False
         self._calls = 0
@@ -34,23 +34,9 @@ class Stream:
         self._last: Candidate | None = None
         """The candidate with the `finishReason`."""
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether what came so far ends with a whole event."""
-        return self._splitter.at_boundary
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Whole events, perhaps none."""
-        return b"".join([self._block(block) for block in self._splitter.feed(chunk)])
-
     def finish(self) -> bytes:
         """The events that end the message, where they are due."""
-        # An event that lacks only its last line end was sent whole; half of one says that the stream was cut.
-        try:
-            last = self._block(self._splitter.rest)
-        except BadAnswer:
-            last = b""
-        return last + (self._end() if self._last is not None or self._blocked else b"")
+        return self._rest() + (self._end() if self._last is not None or self._blocked else b"")
 
     def _block(self, block: bytes) -> bytes:
         event = sse.parse(block)

@@ -12,6 +12,7 @@ from gateway.wire.openai.answer import SIGNATURE, Names, arguments, tool_name
 from gateway.wire.openai.blocks import Blocks
 from gateway.wire.openai.dialect import BadAnswer
 from gateway.wire.openai.errors import Problem, read_error
+from gateway.wire.openai.incoming import Incoming
 from gateway.wire.openai.names import id_for_client
 from gateway.wire.openai.responses_request import signature
 from gateway.wire.openai.stream import start
@@ -125,32 +126,20 @@ def _blocks(item: _Item, names: Names, seal: str) -> list[dict[str, Any]]:
     return []
 
 
-class ResponsesStream:
+class ResponsesStream(Incoming):
     """Feed it the bytes as they come, then `finish()`. Raises BadAnswer for what is no event of a response."""
 
     def __init__(self, names: Names, seal: str) -> None:
         self._names = names
         self._seal = seal
-        self._splitter = sse.Splitter()
+        super().__init__()
         self._blocks = Blocks(lambda: "")
         self._begun = False
         self._over = False
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether what came so far ends with a whole event."""
-        return self._splitter.at_boundary
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Whole events, perhaps none."""
-        return b"".join([self._block(block) for block in self._splitter.feed(chunk)])
-
     def finish(self) -> bytes:
         """What an event says that lacks only its last line end."""
-        try:
-            return self._block(self._splitter.rest)
-        except BadAnswer:
-            return b""
+        return self._rest()
 
     def _block(self, block: bytes) -> bytes:
         event = sse.parse(block)

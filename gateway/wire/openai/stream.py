@@ -24,20 +24,20 @@ from gateway.wire.openai.answer import (
     tool_name,
 )
 from gateway.wire.openai.blocks import Blocks
-from gateway.wire.openai.dialect import BadAnswer
 from gateway.wire.openai.errors import Problem
+from gateway.wire.openai.incoming import Incoming
 from gateway.wire.openai.usage import UNKNOWN, Reported, translated
 
 _encode = msgspec.json.Encoder().encode
 _DONE = b"[DONE]"
 
 
-class Stream:
+class Stream(Incoming):
     """Feed it the bytes as they come, then `finish()`. Raises BadAnswer for what is no chunk."""
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self._splitter = sse.Splitter()
+        super().__init__()
         self._blocks = Blocks(self._fresh)
         self._id = ""
         self._made_up = 0
@@ -48,23 +48,9 @@ class Stream:
         self._over = False
         """Whether the message has ended, by its stop or by an error."""
 
-    @property
-    def at_boundary(self) -> bool:
-        """Whether what came so far ends with a whole event."""
-        return self._splitter.at_boundary
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Whole events, perhaps none."""
-        return b"".join([self._block(block) for block in self._splitter.feed(chunk)])
-
     def finish(self) -> bytes:
         """The events that end the message, where they are due."""
-        # An event that lacks only its last line end was sent whole; half of one says that the stream was cut.
-        try:
-            last = self._block(self._splitter.rest)
-        except BadAnswer:
-            last = b""
-        return last + (self._end() if self._last is not None else b"")
+        return self._rest() + (self._end() if self._last is not None else b"")
 
     def _block(self, block: bytes) -> bytes:
         event = sse.parse(block)

@@ -14,13 +14,13 @@ from gateway.wire.openai_clients import settings, tools
 from gateway.wire.openai_clients.claude import Claude, claude, without_prefix
 from gateway.wire.openai_clients.conversation import Conversation, mark_last, tool_result, tool_use
 from gateway.wire.openai_clients.fields import (
-    TOO_DEEP,
     JsonObject,
     flag,
     list_of,
     model_of,
     object_of,
     read_body,
+    shallow,
     text_of,
     whole,
 )
@@ -34,12 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 def to_messages(body: bytes) -> Translated:
     """The request in Claude's form. Raises `BadBody` with a sentence for the client."""
-    fields = read_body(body)
-    try:
-        return _translated(fields)
-    except RecursionError:
-        # It could be read: what walks through a schema needs more of the stack than what reads it.
-        raise BadBody(TOO_DEEP) from None
+    return shallow(_translated, read_body(body))
 
 
 def _translated(fields: JsonObject) -> Translated:

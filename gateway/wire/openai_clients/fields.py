@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from gateway.wire.peek import BadBody
 
+T = TypeVar("T")
 JsonObject = dict[str, Any]
 TOO_DEEP: Final = "The body is nested too deeply to be read. Send fewer levels of arrays and objects."
 
@@ -29,6 +30,16 @@ def read_body(body: bytes) -> JsonObject:
         raise BadBody("The body is JSON, but not an object. Send one JSON object.") from None
     except msgspec.DecodeError as error:
         raise BadBody(f"The body is not valid JSON: {error}. Send one JSON object.") from None
+
+
+def shallow(translate: Callable[[JsonObject], T], fields: JsonObject) -> T:
+    """What becomes of a request. Raises `BadBody` for one that could be read but not walked through: that needs more
+    of the stack.
+    """
+    try:
+        return translate(fields)
+    except RecursionError:
+        raise BadBody(TOO_DEEP) from None
 
 
 def text_of(value: object, where: str) -> str:
