@@ -193,7 +193,7 @@ def test_a_ladder_is_typed_as_pairs_and_shown_where_it_counts(root: Client, acme
     assert "Month · 80 % cheaper · 90 % throttled" in listed
     url = reverse("admin:governance_budget_change", args=[budget.pk])
     assert (
-        "claude-opus-* -&gt; claude-sonnet-5\nclaude-fable-* -&gt; claude-haiku-4-5" in root.get(url).content.decode()
+        "claude-fable-* -&gt; claude-haiku-4-5\nclaude-opus-* -&gt; claude-sonnet-5" in root.get(url).content.decode()
     )
     # Saved again unchanged it leaves no entry, and taken away it is gone.
     before = AuditEntry.objects.count()
